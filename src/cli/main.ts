@@ -1,0 +1,66 @@
+#!/usr/bin/env node
+// The entry point: finds the command, loads only that command's code, and turns what comes back into streams and an exit code.
+import { Command, CommanderError } from 'commander'
+import { EXIT } from './exit.ts'
+
+/** What a command's module exports: `command()` makes its commander command; its action sets `process.exitCode`. */
+interface CommandModule {
+  command(): Command
+}
+
+const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<CommandModule> }>> =
+  {
+    sign: { summary: 'sign a model', load: () => import('./sign.ts') },
+    verify: {
+      summary: "verify a model's signature and every file",
+      load: () => import('./verify.ts'),
+    },
+  }
+
+async function main(argv: readonly string[]): Promise<void> {
+  const program = new Command('zt4ai')
+    .description(
+      'Verifiable model identity: only signed, untampered models run, and only on machines that prove what they are.',
+    )
+    .version(await version(), '-V, --version')
+    .exitOverride()
+    .showSuggestionAfterError()
+    .addHelpText('after', HELP)
+  const named = argv[0] ?? ''
+  const known = Object.hasOwn(COMMANDS, named) ? COMMANDS[named] : undefined
+  if (known !== undefined) program.addCommand((await known.load()).command().exitOverride())
+  else
+    for (const [name, { summary }] of Object.entries(COMMANDS))
+      program.command(name).summary(summary).description(summary)
+  await program.parseAsync(argv, { from: 'user' })
+}
+
+const HELP = `
+Exit codes: 0 allowed, 1 refused, 2 usage error, 3 no verdict could be reached (so nothing is allowed).
+
+Examples:
+  $ zt4ai sign ./my-model --key release.pem
+  $ zt4ai verify ./my-model --key release.pub.pem
+  $ zt4ai COMMAND --help          each command's options, with examples
+`
+
+async function version(): Promise<string> {
+  const { readFile } = await import('node:fs/promises')
+  const text = await readFile(new URL('../../../package.json', import.meta.url), 'utf8')
+  return (JSON.parse(text) as { version: string }).version
+}
+
+function fail(error: unknown): void {
+  if (error instanceof CommanderError) {
+    process.exitCode = error.exitCode === 0 ? 0 : EXIT.usage
+    return
+  }
+  const known = error as { code?: unknown; message?: unknown; hint?: unknown; path?: unknown }
+  const code = typeof known.code === 'string' ? known.code : 'INTERNAL'
+  const where = typeof known.path === 'string' ? ` (${known.path})` : ''
+  process.stderr.write(`zt4ai: ${code}: ${String(known.message ?? error)}${where}\n`)
+  if (typeof known.hint === 'string') process.stderr.write(`  hint: ${known.hint}\n`)
+  process.exitCode = code === 'USAGE' ? EXIT.usage : EXIT.noVerdict
+}
+
+await main(process.argv.slice(2)).catch(fail)
