@@ -1,0 +1,33 @@
+// The single owner of the port between a signature and its three methods: what a method's verifier is given, and what it must answer.
+import type { Bundle } from '../bundle/bundle.ts'
+import type { Check } from '../verdict.ts'
+import type { Signer, SigningTime, Trust } from './result.ts'
+
+export type KeyTrust = Extract<Trust, { kind: 'key' }>
+export type CertificateTrust = Extract<Trust, { kind: 'certificate' }>
+export type KeylessTrust = Extract<Trust, { kind: 'keyless' }>
+
+/**
+ * The answer of one method. `signer` is null if any check failed: nothing of the payload is looked at then.
+ * Checks have unique ids that start with `signature.`; all failing ones are listed.
+ */
+export interface MaterialResult {
+  readonly checks: readonly Check[]
+  readonly signer: Signer | null
+  /** Only times that somebody else vouches for and whose proof verified. */
+  readonly times: readonly SigningTime[]
+  /** True if the signature is over the pre-authentication encoding of release 0.2.0 and not over DSSE's. */
+  readonly oldEncoding: boolean
+}
+
+/**
+ * A method's verifier. The decoder has already checked the bundle's form: media type, one material kind (the one that `trust` asks for),
+ * canonical base64, one signature, size limits. `bytes` is the whole bundle as it was read. `at` is the caller's time.
+ * A refusal is a failed check; a ZtError is thrown only where no answer can be reached (the caller's own trust material can't be read).
+ */
+export type MaterialVerifier<T extends Trust> = (
+  bundle: Bundle,
+  bytes: Uint8Array,
+  trust: T,
+  at: Date,
+) => MaterialResult | Promise<MaterialResult>
