@@ -1,0 +1,123 @@
+// The single owner of byte strings: strict hex and base64, comparison, UTF-8, SHA-256.
+import { createHash } from 'node:crypto'
+import { AttestationError } from '../error.ts'
+
+const HEX = /^[0-9a-fA-F]*$/
+const BASE64 = /^[A-Za-z0-9+/]*={0,2}$/
+const BASE64URL = /^[A-Za-z0-9_-]*$/
+
+function plain(buffer: Buffer): Uint8Array {
+  return new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength)
+}
+
+function view(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+}
+
+/**
+ * Reads hex in either case, two digits a byte, nothing else (node's own decoder stops silently at the first bad character).
+ * @param options.length the exact number of bytes that is wanted
+ * @throws AttestationError FORMAT_INVALID
+ */
+export function hexToBytes(
+  text: string,
+  options: { readonly length?: number; readonly path?: string } = {},
+): Uint8Array {
+  const { length, path } = options
+  const where = path === undefined ? {} : { path }
+  if (text.length % 2 !== 0 || !HEX.test(text)) {
+    throw new AttestationError('FORMAT_INVALID', 'this is not hex (two digits a byte)', where)
+  }
+  if (length !== undefined && text.length !== length * 2) {
+    throw new AttestationError(
+      'FORMAT_INVALID',
+      `expected ${length} bytes of hex, got ${text.length / 2}`,
+      where,
+    )
+  }
+  return plain(Buffer.from(text, 'hex'))
+}
+
+/** Lower-case hex. */
+export function bytesToHex(bytes: Uint8Array): string {
+  return view(bytes).toString('hex')
+}
+
+/**
+ * Reads standard base64 with padding, in its one canonical form: no blanks, no line ends, unused bits zero (RFC 4648 §3.5).
+ * @throws AttestationError FORMAT_INVALID
+ */
+export function base64ToBytes(text: string): Uint8Array {
+  if (text.length % 4 === 0 && BASE64.test(text)) {
+    const bytes = Buffer.from(text, 'base64')
+    if (bytes.toString('base64') === text) return plain(bytes)
+  }
+  throw new AttestationError('FORMAT_INVALID', 'this is not canonical base64')
+}
+
+/** Standard base64 with padding. */
+export function bytesToBase64(bytes: Uint8Array): string {
+  return view(bytes).toString('base64')
+}
+
+/**
+ * Reads base64url without padding (RFC 7515 §2), in its one canonical form.
+ * @throws AttestationError FORMAT_INVALID
+ */
+export function base64UrlToBytes(text: string): Uint8Array {
+  if (BASE64URL.test(text)) {
+    const bytes = Buffer.from(text, 'base64url')
+    if (bytes.toString('base64url') === text) return plain(bytes)
+  }
+  throw new AttestationError('FORMAT_INVALID', 'this is not canonical base64url')
+}
+
+/** Base64url without padding. */
+export function bytesToBase64Url(bytes: Uint8Array): string {
+  return view(bytes).toString('base64url')
+}
+
+/** True if both hold the same bytes. Not constant-time: nothing secret is compared here. */
+export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && view(a).equals(b)
+}
+
+/** True if every byte is zero (and for the empty string). */
+export function isZero(bytes: Uint8Array): boolean {
+  return bytes.every((byte) => byte === 0)
+}
+
+/** One new byte string out of several. */
+export function concatBytes(...parts: readonly Uint8Array[]): Uint8Array {
+  return plain(Buffer.concat(parts))
+}
+
+const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+const ENCODER = new TextEncoder()
+
+/**
+ * Decodes UTF-8. A byte order mark is kept as a character, so that the caller's grammar refuses it.
+ * @throws AttestationError FORMAT_INVALID on anything that is not well-formed UTF-8
+ */
+export function utf8Decode(bytes: Uint8Array): string {
+  try {
+    return UTF8.decode(bytes)
+  } catch (cause) {
+    throw new AttestationError('FORMAT_INVALID', 'this is not UTF-8', { cause })
+  }
+}
+
+/** Encodes text as UTF-8. */
+export function utf8Encode(text: string): Uint8Array {
+  return ENCODER.encode(text)
+}
+
+/** SHA-256, 32 bytes. */
+export function sha256(bytes: Uint8Array): Uint8Array {
+  return plain(createHash('sha256').update(bytes).digest())
+}
+
+/** SHA-256 as 64 lower-case hex digits. */
+export function sha256Hex(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex')
+}
