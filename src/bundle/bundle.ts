@@ -1,4 +1,17 @@
 // The single owner of the Sigstore bundle's form as OMS uses it: what is read strictly, before anything is verified.
+import { AttestationError } from '../../attestation/index.ts'
+import { bytesToHex, decode, parseJson } from '../../attestation/lib/index.ts'
+import type { Decoded, Decoder, JsonObject, JsonValue } from '../../attestation/lib/index.ts'
+import type { Code } from '../codes.ts'
+import { ZtError } from '../error.ts'
+
+/** The only media type that writers of this format use (OMS v1.0 §4). */
+export const MEDIA_TYPE = 'application/vnd.dev.sigstore.bundle.v0.3+json'
+
+/** Bytes. A data set of 100,000 files has a bundle of about 40 MB in the reference implementation's form. */
+export const MAX_BUNDLE = 256 * 1024 * 1024
+const MAX_PART = 64 * 1024
+const MAX_LIST = 16
 
 /** The DSSE envelope, decoded. Nothing in it is authenticated yet. */
 export interface Envelope {
@@ -14,8 +27,10 @@ export type Material =
       readonly kind: 'key'
       /** Lower-case hex SHA-256 over the canonical PEM of the public key; absent in releases before 1.1.0. */
       readonly hint?: string
-      /** PEM text of the public key, in releases before 1.1.0. Compared, never trusted. */
-      readonly publicKey?: string
+      /** The bytes of a PEM text of the public key, in releases before 1.1.0. Compared, never trusted. */
+      readonly publicKey?: Uint8Array
+      /** Sigstore's name of the key's algorithm, in releases before 1.1.0. Compared, never trusted. */
+      readonly keyDetails?: string
     }
   | {
       /** `x509CertificateChain`, or a single `certificate`, which the certificate and keyless methods share. */
@@ -33,5 +48,153 @@ export interface Bundle {
   readonly logEntries: number
   /** RFC 3161 tokens, DER (not verified). */
   readonly timestamps: readonly Uint8Array[]
-  readonly json: Readonly<Record<string, unknown>>
+  readonly json: JsonObject
+}
+
+const { array, base64, object, optional, string } = decode
+
+const bytes: Decoder<Uint8Array> = (value, path) => {
+  const decoded = base64({ max: MAX_BUNDLE })(value, path)
+  if (decoded.length > 0) return decoded
+  throw new AttestationError('FORMAT_INVALID', `${path}: is empty`, { path })
+}
+
+const part: Decoder<Uint8Array> = (value, path) => {
+  const decoded = bytes(value, path)
+  if (decoded.length <= MAX_PART) return decoded
+  throw new AttestationError('TOO_LARGE', `${path}: more than ${MAX_PART} bytes`, { path })
+}
+
+/** Entries of transparency logs are Sigstore's own: the keyless verifier reads them. Here they are only objects. */
+const logEntry: Decoder<JsonObject> = (value, path) => {
+  if (decode.isObject(value)) return value
+  throw new AttestationError('FORMAT_INVALID', `${path}: expected an object`, { path })
+}
+
+const keyId: Decoder<string | null> = (value, path) =>
+  value === null ? null : string({ max: 1024 })(value, path)
+
+const certificate = object({ rawBytes: part })
+
+const bundle = object({
+  mediaType: string(),
+  verificationMaterial: object({
+    publicKey: optional(
+      object({
+        hint: optional(string({ max: 1024 })),
+        rawBytes: optional(part),
+        keyDetails: optional(string({ max: 128 })),
+      }),
+    ),
+    x509CertificateChain: optional(
+      object({ certificates: array(certificate, { min: 1, max: MAX_LIST }) }),
+    ),
+    certificate: optional(certificate),
+    tlogEntries: optional(array(logEntry, { max: MAX_LIST })),
+    timestampVerificationData: optional(
+      object({
+        rfc3161Timestamps: optional(array(object({ signedTimestamp: part }), { max: MAX_LIST })),
+      }),
+    ),
+  }),
+  dsseEnvelope: object({
+    payload: bytes,
+    payloadType: string({ max: 1024 }),
+    signatures: array(object({ sig: part, keyid: optional(keyId) }), { max: 1024 }),
+  }),
+})
+
+/**
+ * Reads a bundle. Refuses everything that this format does not use: other media types, unknown fields, several materials or signatures,
+ * base64 that is not canonical, duplicate keys. Accepts what releases since 0.2.0 wrote: `keyid` absent, empty or null, `tlogEntries` absent,
+ * a raw public key instead of a hint.
+ * @throws ZtError BUNDLE_INVALID, MEDIA_TYPE_UNKNOWN, MATERIAL_KIND, SIGNATURE_COUNT, TOO_LARGE, with the JSON path
+ */
+export function decodeBundle(input: Uint8Array): Bundle {
+  const { json, decoded } = readStrict(input, MAX_BUNDLE, bundle, 'BUNDLE_INVALID')
+  const { mediaType, dsseEnvelope, verificationMaterial } = decoded
+  if (mediaType !== MEDIA_TYPE)
+    throw new ZtError(
+      'MEDIA_TYPE_UNKNOWN',
+      `the media type is ${JSON.stringify(mediaType.slice(0, 100))}`,
+      { path: '$.mediaType', hint: `a signature of a model has ${MEDIA_TYPE}` },
+    )
+  const [signature, ...others] = dsseEnvelope.signatures
+  if (signature === undefined || others.length > 0)
+    throw new ZtError(
+      'SIGNATURE_COUNT',
+      `the envelope carries ${dsseEnvelope.signatures.length} signatures and must carry one`,
+      {
+        path: '$.dsseEnvelope.signatures',
+        hint: 'put a second signature into a bundle of its own',
+      },
+    )
+  return {
+    mediaType,
+    material: materialOf(verificationMaterial),
+    envelope: {
+      payloadType: dsseEnvelope.payloadType,
+      payload: dsseEnvelope.payload,
+      signature: signature.sig,
+    },
+    logEntries: verificationMaterial.tlogEntries?.length ?? 0,
+    timestamps: (verificationMaterial.timestampVerificationData?.rfc3161Timestamps ?? []).map(
+      (entry) => entry.signedTimestamp,
+    ),
+    json,
+  }
+}
+
+type DecodedBundle = ReturnType<typeof bundle>
+
+function materialOf(material: DecodedBundle['verificationMaterial']): Material {
+  const { publicKey, x509CertificateChain, certificate: single } = material
+  const path = '$.verificationMaterial'
+  const kinds = [publicKey, x509CertificateChain, single].filter((kind) => kind !== undefined)
+  if (kinds.length !== 1)
+    throw new ZtError(
+      'BUNDLE_INVALID',
+      `the verification material is of ${kinds.length} kinds and must be of one`,
+      { path, hint: 'publicKey, x509CertificateChain or certificate' },
+    )
+  if (publicKey !== undefined) {
+    const { hint, rawBytes, keyDetails } = publicKey
+    if (hint === undefined && rawBytes === undefined)
+      throw new ZtError('BUNDLE_INVALID', 'the public key has neither a hint nor raw bytes', {
+        path: `${path}.publicKey`,
+      })
+    return {
+      kind: 'key',
+      ...(hint === undefined ? {} : { hint }),
+      ...(rawBytes === undefined ? {} : { publicKey: rawBytes }),
+      ...(keyDetails === undefined ? {} : { keyDetails }),
+    }
+  }
+  if (single !== undefined)
+    return { kind: 'certificates', form: 'single', certificates: [single.rawBytes] }
+  return {
+    kind: 'certificates',
+    form: 'chain',
+    certificates: (x509CertificateChain?.certificates ?? []).map((entry) => entry.rawBytes),
+  }
+}
+
+/** Parses JSON strictly and decodes it. @throws ZtError `code` or TOO_LARGE, with the JSON path */
+export function readStrict<T>(
+  input: Uint8Array,
+  maxBytes: number,
+  decoder: Decoder<T>,
+  code: Code,
+): { readonly json: JsonObject; readonly decoded: T } {
+  try {
+    const json = parseJson(input, { maxBytes })
+    const decoded = decoder(json, '$')
+    return { json: json as JsonObject, decoded }
+  } catch (error) {
+    if (!(error instanceof AttestationError)) throw error
+    throw new ZtError(error.code === 'TOO_LARGE' ? 'TOO_LARGE' : code, error.message, {
+      ...(error.path === undefined ? {} : { path: error.path }),
+      cause: error,
+    })
+  }
 }

@@ -8,12 +8,12 @@ export const IN_TOTO = 'application/vnd.in-toto+json'
 /** PAE(type, payload) of DSSE v1: lengths are byte counts in decimal. */
 export function pae(payloadType: string, payload: Uint8Array): Uint8Array {
   const type = utf8Encode(payloadType)
-  return concatBytes([
+  return concatBytes(
     utf8Encode(`DSSEv1 ${type.length} `),
     type,
     utf8Encode(` ${payload.length} `),
     payload,
-  ])
+  )
 }
 
 /**
@@ -22,9 +22,7 @@ export function pae(payloadType: string, payload: Uint8Array): Uint8Array {
  */
 export function paeCompat(payloadType: string, payload: Uint8Array): Uint8Array {
   const length = utf8Encode(payloadType).length
-  return utf8Encode(
-    `DSSEV1 ${length} ${payloadType} ${payload.length} ${pythonRepr(payload)}`,
-  )
+  return utf8Encode(`DSSEV1 ${length} ${payloadType} ${payload.length} ${pythonRepr(payload)}`)
 }
 
 /** `repr(bytes)` of CPython: double quotes only where the bytes hold a single quote and no double quote. */

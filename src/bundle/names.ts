@@ -18,7 +18,6 @@ export function nameFault(path: string): string | null {
   if (path.length === 0) return 'it is empty'
   if (path.length > MAX_NAME) return `it is longer than ${MAX_NAME} characters`
   if (path.includes('\0')) return 'it contains NUL'
-  if (!path.isWellFormed()) return 'it is not valid Unicode'
   if (path.startsWith('/')) return 'it is absolute'
   for (const part of path.split('/')) {
     if (part === '') return 'it has an empty part'

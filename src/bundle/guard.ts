@@ -1,0 +1,281 @@
+// The single owner of the guard in front of the sigstore library: only well-formed, bound transparency log entries reach it.
+//
+// The library's Node 20 line (verify 3.1.1) feeds the checkpoint signer's name into a regular expression before any signature is
+// checked, counts a repeated entry twice, does not bind a checkpoint to the log that the entry names, and lets fields through that no
+// signature covers. All of that is closed here, before the library sees a byte: it is given a document built anew from what was read.
+import {
+  AttestationError,
+  array,
+  base64,
+  base64ToBytes,
+  bytesToBase64,
+  bytesToHex,
+  equalBytes,
+  literal,
+  object,
+  optional,
+  string,
+} from '../../attestation/lib/index.ts'
+import type { Decoded, JsonValue } from '../../attestation/lib/index.ts'
+import type { Check } from '../verdict.ts'
+import type { Bundle } from './bundle.ts'
+import { checkLogBody } from './guard-body.ts'
+
+/** A check's outcome before it has a name. */
+export type Finding = Pick<Check, 'code' | 'message' | 'expected' | 'actual' | 'hint'>
+
+/** What the guard must know of a log that the caller trusts. */
+export interface TrustedLog {
+  readonly baseUrl: string
+  readonly logId: Uint8Array
+}
+
+/** A log entry that has the right form and speaks of this bundle. Its proofs are not verified yet. */
+export interface LogEntry {
+  readonly logId: Uint8Array
+  /** Present only together with a promise, whose signature covers it. */
+  readonly integratedTime: Date | undefined
+  /** The entry in the JSON form of the Sigstore protobuf, built anew: nothing in it is unread. */
+  readonly json: Readonly<Record<string, unknown>>
+}
+
+const MAX_ENTRIES = 8
+/** A `dsse` body holds hashes, one signature and one certificate: about 2.5 kB. */
+const MAX_BODY = 64 * 1024
+const MAX_CHECKPOINT = 16 * 1024
+const MAX_HASHES = 64
+/** Below 2^53, because the library turns some of these into a double. */
+const COUNT = string({ pattern: /^(?:0|[1-9][0-9]{0,14})$/, max: 15 })
+
+const ENTRY = object({
+  logIndex: optional(COUNT),
+  logId: object({ keyId: base64({ max: 64 }) }),
+  kindVersion: object({
+    kind: literal('dsse', 'hashedrekord'),
+    version: literal('0.0.1', '0.0.2'),
+  }),
+  integratedTime: optional(COUNT),
+  inclusionPromise: optional(object({ signedEntryTimestamp: base64({ max: 1024 }) })),
+  inclusionProof: object({
+    logIndex: optional(COUNT),
+    rootHash: base64({ max: 32 }),
+    treeSize: COUNT,
+    hashes: optional(array(base64({ max: 32 }), { max: MAX_HASHES })),
+    checkpoint: object({ envelope: string({ max: MAX_CHECKPOINT }) }),
+  }),
+  canonicalizedBody: base64({ max: MAX_BODY }),
+})
+type RawEntry = ReturnType<typeof ENTRY>
+
+const MATERIAL = object(
+  { tlogEntries: optional(array((value: JsonValue) => value)) },
+  { unknown: 'ignore' },
+)
+
+/**
+ * Reads the bundle's transparency log entries strictly and binds each to a trusted log and to this signature and certificate.
+ * `leaf` is the DER of the signing certificate. `entries` is meaningful only if there are no findings. OMS demands at least one entry
+ * for the keyless method (OMS v1.0 §4.1).
+ */
+export function guardLogEntries(
+  bundle: Bundle,
+  leaf: Uint8Array,
+  logs: readonly TrustedLog[],
+): { readonly findings: readonly Finding[]; readonly entries: readonly LogEntry[] } {
+  const findings: Finding[] = []
+  const entries: LogEntry[] = []
+  const raw = rawEntries(bundle)
+  if (raw.length === 0) {
+    findings.push({
+      code: 'LOG_ENTRY_MISSING',
+      message: 'the bundle has no transparency log entry, which a keyless signature must have',
+      expected: 'at least 1 entry',
+      actual: 'none',
+    })
+  }
+  if (raw.length > MAX_ENTRIES) {
+    findings.push({
+      code: 'TOO_LARGE',
+      message: 'the bundle has more transparency log entries than any signer makes',
+      expected: `at most ${MAX_ENTRIES}`,
+      actual: String(raw.length),
+    })
+    return { findings, entries }
+  }
+  const seen = new Set<string>()
+  raw.forEach((value, index) => {
+    const path = `$.verificationMaterial.tlogEntries[${index}]`
+    try {
+      const entry = ENTRY(value, path)
+      const identity = `${bytesToHex(entry.logId.keyId)}:${bytesToBase64(entry.canonicalizedBody)}`
+      if (seen.has(identity)) {
+        findings.push({
+          code: 'LOG_ENTRY_DUPLICATE',
+          message: `the transparency log entry ${path} repeats an earlier one`,
+        })
+      }
+      seen.add(identity)
+      findings.push(...checkLogBody(entry, bundle.envelope, leaf, path))
+      entries.push(bind(entry, logs, path))
+    } catch (error) {
+      findings.push(finding(error))
+    }
+  })
+  return { findings, entries }
+}
+
+function rawEntries(bundle: Bundle): readonly JsonValue[] {
+  const material = bundle.json['verificationMaterial'] as JsonValue
+  return MATERIAL(material, '$.verificationMaterial').tlogEntries ?? []
+}
+
+/** Turns an exception of a strict reader into a finding; anything else is a fault of ours and goes on. */
+export function finding(error: unknown): Finding {
+  if (error instanceof Refusal) return error.finding
+  if (error instanceof AttestationError) return { code: error.code, message: error.message }
+  throw error
+}
+
+class Refusal extends Error {
+  readonly finding: Finding
+  constructor(refused: Finding) {
+    super(refused.message)
+    this.finding = refused
+  }
+}
+
+/** Binds every field that no proof covers, and leaves of the checkpoint only the line of the log that the entry names. */
+function bind(entry: RawEntry, logs: readonly TrustedLog[], path: string): LogEntry {
+  const { inclusionProof: proof, inclusionPromise: promise } = entry
+  const logIndex = entry.logIndex ?? '0'
+  const proofIndex = proof.logIndex ?? '0'
+  const time = Number(entry.integratedTime ?? '0')
+  if ((promise !== undefined) !== time > 0) {
+    throw new Refusal({
+      code: 'LOG_ENTRY_INVALID',
+      message: `${path}: an integration time counts only together with the log's promise that covers it, and the other way round`,
+    })
+  }
+  if (promise !== undefined && entry.kindVersion.version !== '0.0.1') {
+    throw new Refusal({
+      code: 'LOG_ENTRY_INVALID',
+      message: `${path}: entries of Rekor v2 carry no inclusion promise`,
+    })
+  }
+  if (promise === undefined && logIndex !== proofIndex) {
+    throw new Refusal({
+      code: 'LOG_ENTRY_INVALID',
+      message: `${path}: the log index is not the one that the proof is for`,
+      expected: proofIndex,
+      actual: logIndex,
+    })
+  }
+  const log = logs.find((known) => equalBytes(known.logId, entry.logId.keyId))
+  if (log === undefined) {
+    throw new Refusal({
+      code: 'LOG_UNKNOWN',
+      message: `${path}: the trusted root names no such transparency log`,
+      expected: logs.map((known) => `${known.baseUrl} ${bytesToHex(known.logId)}`).join(', '),
+      actual: bytesToHex(entry.logId.keyId),
+      hint: 'a private Sigstore instance needs its own trusted root file: --trusted-root',
+    })
+  }
+  const checkpoint = readCheckpoint(proof.checkpoint.envelope, log, `${path}.inclusionProof`)
+  if (
+    checkpoint.size !== proof.treeSize ||
+    !equalBytes(checkpoint.root, proof.rootHash) ||
+    (proof.hashes ?? []).some((hash) => hash.length !== 32)
+  ) {
+    throw new Refusal({
+      code: 'LOG_ENTRY_INVALID',
+      message: `${path}: the inclusion proof is for another tree than its checkpoint`,
+    })
+  }
+  return {
+    logId: entry.logId.keyId,
+    integratedTime: promise === undefined ? undefined : new Date(time * 1000),
+    json: {
+      logIndex,
+      logId: { keyId: bytesToBase64(entry.logId.keyId) },
+      kindVersion: { kind: entry.kindVersion.kind, version: entry.kindVersion.version },
+      integratedTime: String(time),
+      ...(promise === undefined
+        ? {}
+        : {
+            inclusionPromise: {
+              signedEntryTimestamp: bytesToBase64(promise.signedEntryTimestamp),
+            },
+          }),
+      inclusionProof: {
+        logIndex: proofIndex,
+        rootHash: bytesToBase64(proof.rootHash),
+        treeSize: proof.treeSize,
+        hashes: (proof.hashes ?? []).map((hash) => bytesToBase64(hash)),
+        checkpoint: { envelope: checkpoint.envelope },
+      },
+      canonicalizedBody: bytesToBase64(entry.canonicalizedBody),
+    },
+  }
+}
+
+/** `— <name> <base64 of 4 bytes of key id and the signature>` (C2SP signed-note). */
+const SIGNATURE_LINE = /^\u2014 ([^\s]{1,255}) ([A-Za-z0-9+/]{8,2048}={0,2})$/
+/** Only these may reach the library, which reads a name as a pattern. All of them but the dot are literal there. */
+const PLAIN_NAME = /^[A-Za-z0-9._:/-]+$/
+
+/**
+ * Reads a checkpoint (C2SP tlog-checkpoint and signed-note) and keeps the one signature line of this log: its name literally, and the
+ * first four bytes of its id. Witnesses' lines are dropped; they prove nothing that is asked for here.
+ */
+function readCheckpoint(
+  envelope: string,
+  log: TrustedLog,
+  path: string,
+): { readonly size: string; readonly root: Uint8Array; readonly envelope: string } {
+  const invalid = (message: string): never => {
+    throw new Refusal({ code: 'LOG_ENTRY_INVALID', message: `${path}.checkpoint: ${message}` })
+  }
+  const separator = envelope.indexOf('\n\n')
+  if (separator < 0 || !envelope.endsWith('\n')) return invalid('this is not a signed note')
+  const [origin, size, root, ...extensions] = envelope.slice(0, separator).split('\n')
+  if (origin === undefined || origin === '' || size === undefined || root === undefined) {
+    return invalid('origin, size or root hash is missing')
+  }
+  // eslint-disable-next-line no-control-regex -- control characters are what is looked for
+  if (/[\u0000-\u0009\u000b-\u001f\u007f]/.test(envelope) || extensions.includes('')) {
+    return invalid('it has control characters or empty lines')
+  }
+  COUNT(size, `${path}.checkpoint.size`)
+  const hash = base64ToBytes(root)
+  if (hash.length !== 32) return invalid('the root hash does not have 32 bytes')
+  const names = checkpointNames(log.baseUrl)
+  const own = envelope
+    .slice(separator + 2, -1)
+    .split('\n')
+    .filter((line) => {
+      const [, name, signature] = SIGNATURE_LINE.exec(line) ?? []
+      if (name === undefined || signature === undefined) return invalid('a bad signature line')
+      const keyId = base64ToBytes(signature).subarray(0, 4)
+      return names.includes(name) && equalBytes(keyId, log.logId.subarray(0, 4))
+    })
+  if (own.length !== 1) {
+    throw new Refusal({
+      code: 'LOG_UNVERIFIED',
+      message: `${path}.checkpoint: exactly one signature must be by the log that the entry names`,
+      expected: names.join(' or '),
+      actual: `${own.length} such signatures`,
+    })
+  }
+  return { size, root: hash, envelope: `${envelope.slice(0, separator)}\n\n${own[0] ?? ''}\n` }
+}
+
+/** The names under which a log may sign: its host, with or without port or path. */
+function checkpointNames(baseUrl: string): readonly string[] {
+  const url = URL.parse(baseUrl)
+  if (url === null) return []
+  const names = [url.hostname, url.host, `${url.host}${url.pathname.replace(/\/+$/, '')}`]
+  return [...new Set(names)].filter((name) => PLAIN_NAME.test(name))
+}
+
+/** The decoded entry, for the check of its body. */
+export type { RawEntry, Decoded }
