@@ -40,6 +40,23 @@ export const CODES = {
   FILE_EXTRA: 'a file is there that nobody signed',
   FILE_CHANGED: 'a file is not the one that was signed',
   UNSIGNED_IGNORED: 'files lie unsigned under paths that were left out',
+  MODEL_NOT_FOUND: 'there is no model where one was looked for',
+  MODEL_EMPTY: 'the model has no files',
+  MODEL_TOO_LARGE: 'the model has more entries, or deeper ones, than the limit allows',
+  NAME_NOT_UTF8: 'a name is not valid UTF-8',
+  FILE_SPECIAL: 'an entry of the model is neither a file nor a directory',
+  FILE_LINK: 'an entry of the model is a symbolic link, and links are not allowed',
+  LINK_OUTSIDE: 'a symbolic link leads out of the model',
+  LINK_BROKEN: 'a symbolic link leads nowhere',
+  LINK_CYCLE: 'a symbolic link leads back to a directory above it',
+  FILE_UNREADABLE: 'a file of the model could not be read',
+  FILE_UNSTABLE: 'a file changed while it was being read',
+  FILE_UNCOVERED: 'an empty file has no shard, so the signature does not cover it',
+  TAR_INVALID: 'the archive is not a well-formed tar or tar.gz stream',
+  TAR_TOO_LARGE: 'the archive unpacks to more than the limit allows',
+  CACHE_INVALID: 'the digest cache is not well-formed',
+  DIGEST_REUSED: 'a digest was taken from an earlier run, and the file was not read',
+  SAFETENSORS_INVALID: 'the safetensors header is not well-formed',
 } as const
 
 export type Code = keyof typeof CODES | AttestationCode
