@@ -1,5 +1,7 @@
 // The single owner of which names a manifest may carry: every rule that keeps a name inside the model and the files apart.
 import type { Code } from '../codes.ts'
+import { parseShardName } from '../model/manifest.ts'
+import { nameProblem, shownName } from '../model/name.ts'
 
 /** One thing that is wrong with a statement. A list of them becomes failed checks. */
 export interface Problem {
@@ -8,32 +10,6 @@ export interface Problem {
   readonly expected?: string
   readonly actual?: string
   readonly hint?: string
-}
-
-/** Longer than any path that a supported file system can open. Bytes of UTF-8 would be at most four times as many. */
-const MAX_NAME = 4096
-
-/** Why `path` can't name a file inside a model, or null. `.` parts, `..`, empty parts, absolute paths and NUL are refused (OMS v1.0 §6.1.2). */
-export function nameFault(path: string): string | null {
-  if (path.length === 0) return 'it is empty'
-  if (path.length > MAX_NAME) return `it is longer than ${MAX_NAME} characters`
-  if (path.includes('\0')) return 'it contains NUL'
-  if (path.startsWith('/')) return 'it is absolute'
-  for (const part of path.split('/')) {
-    if (part === '') return 'it has an empty part'
-    if (part === '.' || part === '..') return `it has a part ${JSON.stringify(part)}`
-  }
-  return null
-}
-
-/** A shard's name, `path:start:end`, taken apart at its last two colons (OMS v1.0 §6.3); null if it is none. `end` is exclusive. */
-export function splitShard(name: string): { path: string; start: number; end: number } | null {
-  const match = /^(.*):(0|[1-9]\d*):(0|[1-9]\d*)$/s.exec(name)
-  if (match === null) return null
-  const [, path = '', from, to] = match
-  const start = Number(from)
-  const end = Number(to)
-  return Number.isSafeInteger(start) && Number.isSafeInteger(end) ? { path, start, end } : null
 }
 
 /** Everything wrong with the names of a `files` manifest. A lone `.` is the single file of releases before the specification. */
@@ -47,7 +23,7 @@ export function checkShardNames(names: readonly string[], shardSize: number): Pr
   const problems: Problem[] = []
   const files = new Map<string, { start: number; end: number }[]>()
   for (const name of names) {
-    const shard = splitShard(name)
+    const shard = parseShardName(name)
     if (shard === null) {
       problems.push({
         code: 'SHARDS_INVALID',
@@ -102,7 +78,7 @@ function checkPaths(paths: readonly string[]): Problem[] {
   const problems: Problem[] = []
   const seen = new Set<string>()
   for (const path of paths) {
-    const fault = nameFault(path)
+    const fault = nameProblem(path)
     if (fault !== null)
       problems.push({
         code: 'NAME_UNSAFE',
@@ -141,7 +117,7 @@ function checkTree(paths: ReadonlySet<string>): Problem[] {
   return problems
 }
 
-/** A name as it is shown: control characters and the like can't forge lines of output. */
-export function quote(name: string): string {
-  return JSON.stringify(name.length > 200 ? `${name.slice(0, 200)}…` : name)
+/** A signed text as it is shown: control characters can't forge lines of output, and it has an end. */
+export function quote(text: string): string {
+  return shownName(text.length > 200 ? `${text.slice(0, 200)}…` : text)
 }

@@ -2,10 +2,11 @@
 import { AttestationError } from '../../attestation/index.ts'
 import { decode } from '../../attestation/lib/index.ts'
 import type { Decoder, JsonObject, JsonValue } from '../../attestation/lib/index.ts'
-import { HASH_TYPES, rootDigest } from '../model/manifest.ts'
-import type { HashType, Manifest, Resource, Serialization } from '../model/manifest.ts'
+import { digestLength, HASH_TYPES, rootDigest } from '../model/manifest.ts'
+import type { Manifest, Resource, Serialization } from '../model/manifest.ts'
+import { nameProblem } from '../model/name.ts'
 import { MAX_BUNDLE, readStrict } from './bundle.ts'
-import { checkFileNames, checkShardNames, nameFault, quote } from './names.ts'
+import { checkFileNames, checkShardNames, quote } from './names.ts'
 import type { Problem } from './names.ts'
 
 export const STATEMENT_TYPE = 'https://in-toto.io/Statement/v1'
@@ -16,8 +17,7 @@ export const OLD_PREDICATE_TYPE = 'https://model_signing/Digests/v0.1'
 /** Every minor version of v1 must be accepted (model-signing-spec VERSIONING.md). */
 const PREDICATE_V1 = /^https:\/\/model_signing\/signature\/v1\.(0|[1-9]\d{0,5})$/
 
-/** Hex digits of a digest. */
-const DIGITS: Readonly<Record<HashType, number>> = { sha256: 64, blake2b: 128, blake3: 64 }
+const SHA256_DIGITS = 64
 
 export interface Subject {
   readonly name: string
@@ -120,11 +120,11 @@ function currentManifest(from: Statement, problems: Record<Part, Problem[]>): Ma
       expected: 'a name',
       actual: '""',
     })
-  if (root?.length !== DIGITS.sha256)
+  if (root?.length !== SHA256_DIGITS)
     problems.root.push({
       code: 'DIGEST_INVALID',
       message: 'the subject has no SHA-256 digest',
-      expected: `${DIGITS.sha256} hex digits`,
+      expected: `${SHA256_DIGITS} hex digits`,
       actual: root === undefined ? 'none' : quote(root),
     })
   // later minor versions may add members beside these two, but not inside the parameters: those change what the digests mean
@@ -231,7 +231,7 @@ const resource = object(
 
 function checkIgnores({ ignorePaths = [] }: Serialization, problems: Problem[]): void {
   for (const path of ignorePaths) {
-    const fault = nameFault(path)
+    const fault = nameProblem(path)
     if (fault !== null)
       problems.push({
         code: 'NAME_UNSAFE',
@@ -256,7 +256,7 @@ function checkResources(
       actual: '0',
       hint: 'an empty model proves nothing; have the real model signed',
     })
-  const digits = DIGITS[hashType]
+  const digits = digestLength(hashType) * 2
   const form = new RegExp(`^[0-9a-f]{${digits}}$`)
   for (const { name, algorithm, digest } of resources) {
     if (

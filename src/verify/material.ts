@@ -31,3 +31,23 @@ export type MaterialVerifier<T extends Trust> = (
   trust: T,
   at: Date,
 ) => MaterialResult | Promise<MaterialResult>
+
+/** The answer where the bundle was signed by another method than the one that the caller trusts. */
+export function wrongMaterial(expected: string, actual: string): MaterialResult {
+  return {
+    checks: [
+      {
+        id: 'signature.material',
+        status: 'fail',
+        code: 'MATERIAL_KIND',
+        message: 'the bundle was signed by another method than the one asked for',
+        expected,
+        actual,
+        hint: 'the caller chooses the method, never the bundle: ask for the method that the signer uses',
+      },
+    ],
+    signer: null,
+    times: [],
+    oldEncoding: false,
+  }
+}

@@ -1,0 +1,120 @@
+// The single owner of which public keys sign models: the curves and their hashes, how a key is named, and whether a signature is its.
+import { createHash, createPublicKey, verify } from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
+import { ZtError } from '../error.ts'
+
+export type KeyAlgorithm = 'ecdsa-p256' | 'ecdsa-p384' | 'ecdsa-p521' | 'ed25519'
+
+/** What the format needs to know of a public key. */
+export interface PublicKey {
+  readonly key: KeyObject
+  readonly algorithm: KeyAlgorithm
+  /** The hash that goes with the curve (OMS v1.0 algorithm registry); null for Ed25519, which hashes by itself. */
+  readonly hash: 'sha256' | 'sha384' | 'sha512' | null
+  /** Lower-case hex SHA-256 over the canonical PEM text: the bundle's hint. */
+  readonly hint: string
+  /** Lower-case hex SHA-256 over the DER. */
+  readonly spkiSha256: string
+  /** Sigstore's name of the algorithm, as releases before 1.1.0 recorded it. */
+  readonly keyDetails: string
+}
+
+const CURVES: Readonly<
+  Record<string, Pick<PublicKey, 'algorithm' | 'hash' | 'keyDetails'> | undefined>
+> = {
+  prime256v1: {
+    algorithm: 'ecdsa-p256',
+    hash: 'sha256',
+    keyDetails: 'PKIX_ECDSA_P256_SHA_256',
+  },
+  secp384r1: { algorithm: 'ecdsa-p384', hash: 'sha384', keyDetails: 'PKIX_ECDSA_P384_SHA_384' },
+  secp521r1: { algorithm: 'ecdsa-p521', hash: 'sha512', keyDetails: 'PKIX_ECDSA_P521_SHA_512' },
+}
+// not in the format's registry: our extension
+const ED25519 = { algorithm: 'ed25519', hash: null, keyDetails: 'PKIX_ED25519' } as const
+
+/** The facts of a key. @throws ZtError KEY_UNSUPPORTED for anything but P-256, P-384, P-521 and Ed25519 */
+export function describeKey(key: KeyObject): PublicKey {
+  const curve = key.asymmetricKeyDetails?.namedCurve ?? ''
+  const known =
+    key.asymmetricKeyType === 'ed25519'
+      ? ED25519
+      : key.asymmetricKeyType === 'ec' && Object.hasOwn(CURVES, curve)
+        ? CURVES[curve]
+        : undefined
+  if (known === undefined)
+    throw new ZtError(
+      'KEY_UNSUPPORTED',
+      `a key of type ${key.asymmetricKeyType ?? 'unknown'}${curve === '' ? '' : ` (${curve})`} can't sign models`,
+      { hint: 'use an elliptic curve key: P-256, P-384 or P-521 (or Ed25519, our extension)' },
+    )
+  return {
+    key,
+    ...known,
+    hint: hex(key.export({ type: 'spki', format: 'pem' }) as string),
+    spkiSha256: hex(key.export({ type: 'spki', format: 'der' })),
+  }
+}
+
+const PUBLIC_PEM = /-----BEGIN PUBLIC KEY-----[A-Za-z0-9+/=\s]+-----END PUBLIC KEY-----/g
+
+/**
+ * Reads a public key that the caller trusts: one PEM block, with or without text around it.
+ * @throws ZtError KEY_INVALID, KEY_UNSUPPORTED
+ */
+export function readPublicKey(pem: string): PublicKey {
+  const blocks = pem.match(PUBLIC_PEM) ?? []
+  const [block] = blocks
+  if (block === undefined || blocks.length !== 1)
+    throw new ZtError(
+      'KEY_INVALID',
+      blocks.length === 0 ? 'this is not a public key in PEM' : 'there are several public keys',
+      {
+        hint: /BEGIN [A-Z ]*PRIVATE KEY/.test(pem)
+          ? 'this is a private key: give the public one (openssl pkey -in KEY -pubout)'
+          : pem.includes('BEGIN CERTIFICATE')
+            ? 'this is a certificate: give it with --ca, or take its public key (openssl x509 -pubkey -noout)'
+            : 'it starts with -----BEGIN PUBLIC KEY-----',
+      },
+    )
+  return describeKey(parsePublicKey(block))
+}
+
+/** The key in a PEM block. @throws ZtError KEY_INVALID */
+function parsePublicKey(block: string): KeyObject {
+  try {
+    return createPublicKey({ key: block, format: 'pem' })
+  } catch (cause) {
+    throw new ZtError('KEY_INVALID', "the public key can't be read", { cause })
+  }
+}
+
+/**
+ * True if `signature` is the key's over `message`: DER for ECDSA, 64 bytes for Ed25519. `hash` overrides the curve's (release 0.2.0 only).
+ * Ed25519 follows RFC 8032 strictly: no small-order points, no non-canonical encodings.
+ */
+export async function verifiesWith(
+  { key, hash: curveHash }: PublicKey,
+  message: Uint8Array,
+  signature: Uint8Array,
+  hash = curveHash,
+): Promise<boolean> {
+  if (hash === null) {
+    const { verifyAsync } = await import('@noble/ed25519')
+    const raw = key.export({ type: 'spki', format: 'der' }).subarray(-32)
+    // a Buffer that noble would keep is copied first
+    return verifyAsync(signature, message, Uint8Array.from(raw), { zip215: false }).catch(
+      () => false,
+    )
+  }
+  try {
+    return verify(hash, message, { key, dsaEncoding: 'der' }, signature)
+  } catch {
+    // OpenSSL throws on signatures that are not DER at all
+    return false
+  }
+}
+
+function hex(data: string | Uint8Array): string {
+  return createHash('sha256').update(data).digest('hex')
+}

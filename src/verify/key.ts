@@ -1,0 +1,78 @@
+// The single owner of the key method's verification: the caller's key, and nothing that the bundle says of keys.
+import { equalBytes, utf8Encode } from '../../attestation/lib/index.ts'
+import type { Bundle } from '../bundle/bundle.ts'
+import { pae } from '../bundle/dsse.ts'
+import { readPublicKey, verifiesWith } from '../bundle/keys.ts'
+import type { PublicKey } from '../bundle/keys.ts'
+import type { Check } from '../verdict.ts'
+import { wrongMaterial } from './material.ts'
+import type { KeyTrust, MaterialResult } from './material.ts'
+
+/**
+ * Verifies a bundle with the caller's public key. The bundle's hint (or raw key, before 1.1.0) is compared first, then the signature.
+ * @throws ZtError KEY_INVALID or KEY_UNSUPPORTED if the caller's key can't be used
+ */
+export async function verifyKey(
+  { material, envelope }: Bundle,
+  _bytes: Uint8Array,
+  trust: KeyTrust,
+): Promise<MaterialResult> {
+  const key = readPublicKey(trust.publicKey)
+  if (material.kind !== 'key') return wrongMaterial('publicKey', material.form)
+  const checks: Check[] = [checkHint(material, key)]
+  const valid = await verifiesWith(
+    key,
+    pae(envelope.payloadType, envelope.payload),
+    envelope.signature,
+  )
+  checks.push(
+    valid
+      ? {
+          id: 'signature.envelope',
+          status: 'pass',
+          code: 'OK',
+          message: `the signature is the key's (${key.algorithm})`,
+        }
+      : {
+          id: 'signature.envelope',
+          status: 'fail',
+          code: 'SIGNATURE_INVALID',
+          message: 'the signature is not the key’s over this payload',
+          expected: `a signature by the key ${key.hint}`,
+          actual: 'another key, or a payload or signature that was changed',
+          hint: 'check that the public key is the signer’s, and fetch the signature again',
+        },
+  )
+  const failed = checks.some((check) => check.status === 'fail')
+  return {
+    checks,
+    signer: failed ? null : { kind: 'key', algorithm: key.algorithm, spkiSha256: key.spkiSha256 },
+    times: [],
+    oldEncoding: false,
+  }
+}
+
+function checkHint(material: Extract<Bundle['material'], { kind: 'key' }>, key: PublicKey): Check {
+  const id = 'signature.hint'
+  const { hint, publicKey, keyDetails } = material
+  const fail = (expected: string, actual: string): Check => ({
+    id,
+    status: 'fail',
+    code: 'KEY_HINT',
+    message: 'the bundle names another key than the one given',
+    expected,
+    actual,
+    hint: 'verify with the public key of the signer, or fetch the signature of the signer whose key this is',
+  })
+  if (hint !== undefined && hint !== key.hint) return fail(key.hint, hint)
+  if (publicKey !== undefined && !namesKey(publicKey, key))
+    return fail(key.hint, 'another key, in the form of releases before 1.1.0')
+  if (keyDetails !== undefined && keyDetails !== key.keyDetails)
+    return fail(key.keyDetails, keyDetails)
+  return { id, status: 'pass', code: 'OK', message: 'the bundle names the key given' }
+}
+
+/** True if the PEM text that an old bundle carries is exactly the caller's key. */
+function namesKey(pem: Uint8Array, { key }: PublicKey): boolean {
+  return equalBytes(pem, utf8Encode(key.export({ type: 'spki', format: 'pem' }) as string))
+}

@@ -1,0 +1,185 @@
+// The single owner of the order in which a bundle is verified: form, method, signature, signer, and only then what was signed (OMS v1.0 §8).
+import { sha256Hex } from '../../attestation/lib/index.ts'
+import { decodeBundle } from '../bundle/bundle.ts'
+import type { Bundle } from '../bundle/bundle.ts'
+import { IN_TOTO } from '../bundle/dsse.ts'
+import { quote } from '../bundle/names.ts'
+import type { Problem } from '../bundle/names.ts'
+import { decodeManifest, decodeStatement, PARTS } from '../bundle/statement.ts'
+import type { Part, Statement } from '../bundle/statement.ts'
+import { ZtError } from '../error.ts'
+import type { Manifest } from '../model/manifest.ts'
+import type { Check, VerdictInput } from '../verdict.ts'
+import type { MaterialResult } from './material.ts'
+import type { AuthenticatedStatement, SignatureResult, StatementResult, Trust } from './result.ts'
+
+/**
+ * Verifies a bundle over an in-toto statement with any predicate: whether the signer is the trusted one, at `at`, and what was signed.
+ * Nothing of the payload is read before its signature verified. A refusal is a failed check with `authenticated` null.
+ * @throws ZtError only where no answer can be reached: what `trust` holds can't be read
+ */
+export async function verifyStatement(
+  bytes: Uint8Array,
+  trust: Trust,
+  at: Date,
+): Promise<StatementResult> {
+  const { checks, authenticated, inputs } = await authenticate(bytes, trust, at)
+  return { checks, authenticated: authenticated?.facts ?? null, inputs }
+}
+
+/**
+ * The same for the signature of a model: the statement must be OMS's, and its manifest sound. No file of the model is read.
+ * `manifest` is null if any check failed.
+ * @throws ZtError only where no answer can be reached: what `trust` holds can't be read
+ */
+export async function verifySignature(
+  bytes: Uint8Array,
+  trust: Trust,
+  at: Date,
+): Promise<SignatureResult> {
+  const { checks, authenticated, inputs } = await authenticate(bytes, trust, at)
+  if (authenticated === null) return { checks, authenticated: null, manifest: null, inputs }
+  const { statement, facts, oldEncoding } = authenticated
+  const { manifest, problems } = decodeManifest(statement, oldEncoding)
+  const all = [...checks, ...PARTS.flatMap((part) => partChecks(part, problems[part], manifest))]
+  return {
+    checks: all,
+    authenticated: manifest === null ? null : facts,
+    manifest,
+    inputs,
+  }
+}
+
+interface Authenticated {
+  readonly facts: AuthenticatedStatement
+  readonly statement: Statement
+  readonly oldEncoding: boolean
+}
+
+async function authenticate(
+  bytes: Uint8Array,
+  trust: Trust,
+  at: Date,
+): Promise<Omit<StatementResult, 'authenticated'> & { authenticated: Authenticated | null }> {
+  const inputs: VerdictInput[] = [{ name: 'signature', digest: { sha256: sha256Hex(bytes) } }]
+  const bundle = attempt('signature.bundle', () => decodeBundle(bytes))
+  if (bundle.value === null) return { checks: [bundle.check], authenticated: null, inputs }
+  const result = await verifyMaterial(bundle.value, bytes, trust, at)
+  const checks = [bundle.check, ...result.checks]
+  const { signer } = result
+  if (signer === null || result.checks.some((check) => check.status === 'fail'))
+    return { checks: orderedFailure(checks), authenticated: null, inputs }
+  const { payload, payloadType } = bundle.value.envelope
+  if (payloadType !== IN_TOTO) {
+    checks.push({
+      id: 'signature.statement',
+      status: 'fail',
+      code: 'PAYLOAD_TYPE',
+      message: 'what was signed is not an in-toto statement',
+      expected: IN_TOTO,
+      actual: quote(payloadType),
+    })
+    return { checks, authenticated: null, inputs }
+  }
+  const statement = attempt('signature.statement', () => decodeStatement(payload))
+  checks.push(statement.check)
+  if (statement.value === null) return { checks, authenticated: null, inputs }
+  const facts: AuthenticatedStatement = {
+    signer,
+    times: result.times,
+    predicateType: statement.value.predicateType,
+    statement: statement.value.json,
+    payloadSha256: sha256Hex(payload),
+  }
+  return {
+    checks,
+    authenticated: { facts, statement: statement.value, oldEncoding: result.oldEncoding },
+    inputs,
+  }
+}
+
+/** The caller's method, never the bundle's. Each is loaded only where it is asked for. */
+async function verifyMaterial(
+  bundle: Bundle,
+  bytes: Uint8Array,
+  trust: Trust,
+  at: Date,
+): Promise<MaterialResult> {
+  switch (trust.kind) {
+    case 'key':
+      return (await import('./key.ts')).verifyKey(bundle, bytes, trust)
+    case 'certificate':
+      return (await import('./certificate.ts')).verifyCertificate(bundle, bytes, trust, at)
+    case 'keyless':
+      return (await import('./keyless.ts')).verifyKeyless(bundle, bytes, trust, at)
+  }
+}
+
+/** A method that gives no signer must say why; if it did not, that is a refusal too. */
+function orderedFailure(checks: readonly Check[]): Check[] {
+  if (checks.some((check) => check.status === 'fail')) return [...checks]
+  return [
+    ...checks,
+    {
+      id: 'signature.signer',
+      status: 'fail',
+      code: 'SIGNATURE_INVALID',
+      message: 'the signer could not be established',
+    },
+  ]
+}
+
+const TITLES: Readonly<Record<Part, string>> = {
+  statement: 'the statement is the signature of a model',
+  serialization: 'the parameters of hashing are known',
+  resources: 'the listed files can lie in one model',
+  root: 'the root is the one of the listed files',
+}
+
+function partChecks(part: Part, problems: readonly Problem[], manifest: Manifest | null): Check[] {
+  const id = part === 'statement' ? 'signature.predicate' : `signature.${part}`
+  if (problems.length === 0)
+    // what could not be looked at, because an earlier part failed, did not pass
+    return manifest === null
+      ? []
+      : [
+          {
+            id,
+            status: 'pass',
+            code: 'OK',
+            message: TITLES[part],
+            ...(part === 'root' ? { actual: manifest.root } : {}),
+          },
+        ]
+  return problems.map((problem, index) => ({
+    id: index === 0 ? id : `${id}.${index + 1}`,
+    status: 'fail' as const,
+    ...problem,
+  }))
+}
+
+function attempt<T>(id: string, run: () => T): { value: T | null; check: Check } {
+  try {
+    const value = run()
+    return { value, check: { id, status: 'pass', code: 'OK', message: FORM[id] ?? '' } }
+  } catch (error) {
+    if (!(error instanceof ZtError)) throw error
+    const { code, message, hint, path } = error
+    return {
+      value: null,
+      check: {
+        id,
+        status: 'fail',
+        code,
+        message,
+        ...(path === undefined || message.startsWith(path) ? {} : { actual: `at ${path}` }),
+        ...(hint === undefined ? {} : { hint }),
+      },
+    }
+  }
+}
+
+const FORM: Readonly<Record<string, string | undefined>> = {
+  'signature.bundle': 'the bundle is well-formed',
+  'signature.statement': 'what was signed is an in-toto statement',
+}
