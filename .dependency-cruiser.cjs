@@ -10,7 +10,7 @@ const arrows = {
   bundle: ['model'],
   sign: ['bundle', 'model'],
   verify: ['bundle', 'model'],
-  registry: ['model'],
+  registry: ['model', 'fetch'],
   policy: [],
   gate: ['policy', 'verify', 'sign', 'registry', 'bundle', 'model', 'fetch'],
   service: ['gate', 'policy', 'verify', 'sign', 'registry', 'bundle', 'model', 'fetch'],
@@ -86,7 +86,7 @@ module.exports = {
   options: {
     doNotFollow: { path: 'node_modules' },
     tsPreCompilationDeps: 'specify',
-    tsConfig: { fileName: 'src/tsconfig.json' },
+    tsConfig: { fileName: 'tsconfig.base.json' },
     enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['import', 'node', 'default', 'types'] },
   },
 }

@@ -1,0 +1,168 @@
+import { describe, expect, it } from 'vitest'
+import type { Manifest } from '../../src/model/manifest.ts'
+import { rawArtifact, readArtifact, type Artifact } from '../../src/registry/artifact.ts'
+import { checkBijection, pathFault, whyNotFromManifest } from '../../src/registry/bijection.ts'
+import type { Descriptor } from '../../src/registry/client.ts'
+import { formatReference, parseReference } from '../../src/registry/reference.ts'
+
+const files = [
+  { path: 'config.json', size: 2, sha256: '11'.repeat(32) },
+  { path: 'sub/weights.bin', size: 9, sha256: '22'.repeat(32) },
+]
+const model = (more: Partial<Manifest['serialization']> = {}): Manifest => ({
+  name: 'model',
+  serialization: { method: 'files', hashType: 'sha256', allowSymlinks: false, ...more },
+  resources: files.map(({ path, sha256 }) => ({ name: path, algorithm: 'sha256', digest: sha256 })),
+  root: '00'.repeat(32),
+})
+function artifact(change: (layers: Descriptor[]) => Descriptor[] = (layers) => layers): Artifact {
+  const { manifest, digest } = rawArtifact('model', files)
+  const json = JSON.parse(new TextDecoder().decode(manifest)) as Record<string, unknown>
+  const read = readArtifact({
+    digest,
+    bytes: manifest,
+    json,
+    mediaType: 'application/vnd.oci.image.manifest.v1+json',
+  })
+  return { ...read, layers: change([...read.layers]) }
+}
+const title = (layer: Descriptor | undefined, annotations: Record<string, string>): Descriptor => ({
+  ...layer!,
+  annotations,
+})
+
+describe('deciding from the manifest alone', () => {
+  it('accepts exactly the signed files', () => {
+    expect(whyNotFromManifest(artifact(), model())).toBeUndefined()
+    expect(checkBijection(artifact(), model())).toMatchObject([
+      { status: 'pass', id: 'registry.layers' },
+    ])
+  })
+
+  it('says when it can not be decided so', () => {
+    expect(whyNotFromManifest(artifact(), model({ method: 'shards', shardSize: 10 }))).toContain(
+      'shards',
+    )
+    expect(whyNotFromManifest(artifact(), model({ hashType: 'blake3' }))).toContain('blake3')
+    const tar = artifact(([first, second]) => [
+      first!,
+      { ...second!, mediaType: 'application/vnd.cncf.model.weight.v1.tar' },
+    ])
+    expect(whyNotFromManifest(tar, model())).toContain('not one plain file')
+    const unknown = artifact(([first, second]) => [
+      first!,
+      { ...second!, mediaType: 'application/octet-stream' },
+    ])
+    expect(whyNotFromManifest(unknown, model())).toContain('not one plain file')
+  })
+
+  it.each<[string, (layers: Descriptor[]) => Descriptor[], string]>([
+    ['a missing layer', ([first]) => [first!], 'FILE_MISSING'],
+    [
+      'an extra layer',
+      (layers) => [...layers, title(layers[0], { 'org.cncf.model.filepath': 'evil.py' })],
+      'FILE_EXTRA',
+    ],
+    [
+      'swapped paths',
+      ([a, b]) => [title(a, b!.annotations!), title(b, a!.annotations!)],
+      'FILE_CHANGED',
+    ],
+    [
+      'two different paths for two consumers',
+      ([a, b]) => [
+        a!,
+        title(b, { ...b!.annotations, 'org.opencontainers.image.title': 'other.bin' }),
+      ],
+      'LAYER_PATH',
+    ],
+    [
+      'a third name for CRI-O',
+      ([a, b]) => [a!, title(b, { ...b!.annotations, 'org.cnai.model.filepath': 'other.bin' })],
+      'LAYER_PATH',
+    ],
+    ['no path', ([a, b]) => [a!, title(b, {})], 'LAYER_PATH'],
+    [
+      'a path that climbs out',
+      ([a, b]) => [a!, title(b, { 'org.cncf.model.filepath': '../weights.bin' })],
+      'LAYER_PATH',
+    ],
+    [
+      'an absolute path',
+      ([a, b]) => [a!, title(b, { 'org.cncf.model.filepath': '/weights.bin' })],
+      'LAYER_PATH',
+    ],
+    ['the same path twice', ([a, b]) => [a!, b!, title(a, b!.annotations!)], 'LAYER_PATH'],
+    [
+      'the same path but for letter case',
+      ([a, b]) => [a!, b!, title(b, { 'org.cncf.model.filepath': 'SUB/Weights.bin' })],
+      'LAYER_PATH',
+    ],
+    [
+      'a file that is also a directory',
+      ([a, b]) => [a!, b!, title(a, { 'org.cncf.model.filepath': 'sub' })],
+      'LAYER_PATH',
+    ],
+  ])('refuses %s', (_, change, code) => {
+    const checks = checkBijection(artifact(change), model())
+    expect(checks.filter((check) => check.status === 'fail').map((check) => check.code)).toContain(
+      code,
+    )
+    expect(checks.some((check) => check.status === 'pass')).toBe(false)
+  })
+
+  it('does not look at sizes, which are claims', () => {
+    expect(
+      checkBijection(
+        artifact((layers) => layers.map((layer) => ({ ...layer, size: 1 }))),
+        model(),
+      )[0]?.status,
+    ).toBe('pass')
+  })
+
+  it('knows what is not a canonical path', () => {
+    expect(
+      ['', '/a', 'a//b', 'a/', './a', 'a/./b', '..', 'C:/x', 'a\\b', 'a\0', '\ud800'].map(
+        pathFault,
+      ),
+    ).not.toContain(undefined)
+    expect(['a', 'a/b', 'a:0:1', 'ä', '😀/x', '.git/x', '...'].map(pathFault)).toEqual(
+      Array(7).fill(undefined),
+    )
+  })
+})
+
+describe('references', () => {
+  const digest = `sha256:${'ab'.repeat(32)}`
+  it.each([
+    `oci://localhost:5000/a/b@${digest}`,
+    'oci://ghcr.io/org/model:v1.0',
+    `oci://[::1]:5000/m:t@${digest}`,
+    'oci://r.example/a__b/c-d.e',
+  ])('reads %s', (text) => {
+    expect(formatReference(parseReference(text))).toBe(text)
+  })
+  it.each([
+    'oci://',
+    'oci://host',
+    'oci://host/',
+    'oci://Host/a',
+    'oci://h/A',
+    'oci://h/a/../b',
+    'oci://h/a:',
+    'oci://h/a:-x',
+    'oci://h/a@sha256:ab',
+    `oci://h/a@sha512:${'ab'.repeat(64)}`,
+    'oci://u:p@h/a',
+    'oci://h:0/a',
+    'oci://h:99999/a',
+    'oci://h/a?x',
+    'oci://h//a',
+    `oci://h/a@${digest.toUpperCase()}`,
+    `oci://h/${'a/'.repeat(300)}b`,
+  ])('refuses %s', (text) => {
+    expect(() => parseReference(text)).toThrow(
+      expect.objectContaining({ code: 'REFERENCE_INVALID' }) as Error,
+    )
+  })
+})
