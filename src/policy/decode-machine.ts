@@ -1,0 +1,170 @@
+// The single owner of the form of `machines:`.
+import { AttestationError } from '../../attestation/index.ts'
+import type { Decoder, JsonValue } from '../../attestation/lib/index.ts'
+import { didYouMean, type Cursor } from './cursor.ts'
+import { readSource } from './decode-signer.ts'
+import { durationSeconds } from './match.ts'
+import type { Machine, MachinePlatform, Measurement } from './policy.ts'
+
+/** How the sections `snp:` and `tdx:` are read. They throw `AttestationError` with the path of what is wrong. */
+export interface MachineDecoders {
+  readonly snp: Decoder<unknown>
+  readonly tdx: Decoder<unknown>
+}
+
+const PLATFORMS = ['sev-snp', 'tdx'] as const satisfies readonly MachinePlatform[]
+const REQUIRED = ['required', 'not-required'] as const
+const MEASUREMENT = /^[0-9a-fA-F]{96}$/
+const SHA256 = /^[0-9a-f]{64}$/
+
+/** One entry of `machines:`. */
+export function readMachine(
+  item: Cursor,
+  signers: ReadonlySet<string>,
+  files: string[],
+  decoders: MachineDecoders,
+): Machine {
+  const fields = item.fields([
+    'platform',
+    'measurements',
+    'any-measurement',
+    'nonce',
+    'binding',
+    'max-age',
+    'trust-root',
+    'snp',
+    'tdx',
+  ])
+  const platform = fields.need('platform', (value) => value.oneOf(PLATFORMS))
+  const own = platform === 'sev-snp' ? 'snp' : 'tdx'
+  const other = own === 'snp' ? 'tdx' : 'snp'
+  if (fields.has(other))
+    fields.refuse(other, `a ${platform} machine has no \`${other}\` options`, `use \`${own}:\``)
+
+  const any = fields.get('any-measurement', (value) => value.flag()) ?? false
+  if (any && fields.has('measurements'))
+    fields.refuse('any-measurement', '`measurements` and `any-measurement: true` contradict each other')
+  const measurements = any
+    ? null
+    : fields.need(
+        'measurements',
+        (value) => value.list((one) => readMeasurement(one, signers, files)),
+        'which launch measurements are good: literals, or `{from: reference-values, signer: NAME}`; `any-measurement: true` accepts any software',
+      )
+
+  const nonce = (fields.get('nonce', (value) => value.oneOf(REQUIRED)) ?? 'required') === 'required'
+  const maxAge = fields.get('max-age', readDuration) ?? null
+  if (maxAge !== null && !nonce)
+    fields.refuse(
+      'max-age',
+      'evidence carries no time of its own: its age is the age of the nonce, which is not required here',
+      'remove `nonce: not-required`, or `max-age`',
+    )
+  return {
+    platform,
+    measurements,
+    nonce,
+    binding:
+      (fields.get('binding', (value) => value.oneOf(REQUIRED)) ?? 'required') === 'required',
+    maxAge,
+    trustRoot: fields.get('trust-root', (value) => readTrustRoot(value, files)) ?? null,
+    options: fields.get(own, (value) => readOptions(value, decoders[own])) ?? null,
+  }
+}
+
+function readMeasurement(
+  item: Cursor,
+  signers: ReadonlySet<string>,
+  files: string[],
+): Measurement {
+  if (item.node.kind !== 'map') {
+    const value = item.text('a measurement (96 hex digits)')
+    if (!MEASUREMENT.test(value)) item.refuse('a measurement has 96 hex digits (48 bytes)')
+    return { kind: 'literal', value: value.toLowerCase() }
+  }
+  const fields = item.fields(['from', 'signer', 'file', 'image'])
+  fields.need('from', (value) => value.oneOf(['reference-values']))
+  const file = fields.get('file', (value) => value.text('the name of a file')) ?? null
+  if (file !== null) files.push(file)
+  return {
+    kind: 'reference-values',
+    signer: fields.need('signer', (value) => readName(value, [...signers], 'signers')),
+    file,
+    image: fields.get('image', (value) => value.text('the name of an image')) ?? null,
+  }
+}
+
+function readTrustRoot(item: Cursor, files: string[]): Machine['trustRoot'] {
+  if (item.fields(['file', 'pem', 'sha256']).has('sha256')) {
+    return item.fields(['sha256']).need('sha256', (value) => ({
+      kind: 'sha256' as const,
+      sha256: readSha256(value),
+    }))
+  }
+  return readSource(item, 'pem', files)
+}
+
+/** Attestation's decoder names the path of what it refuses; the line and column of that path are found here. */
+function readOptions(item: Cursor, decoder: Decoder<unknown>): unknown {
+  if (item.node.kind !== 'map') return item.refuse(`expected a map, found ${item.kind()}`)
+  try {
+    return decoder(item.plain() as JsonValue, item.path)
+  } catch (error) {
+    if (!(error instanceof AttestationError)) throw error
+    const at = error.path === undefined ? item : locate(item, error.path)
+    const prefix = `${error.path ?? ''}: `
+    const message = error.message.startsWith(prefix)
+      ? error.message.slice(prefix.length)
+      : error.message
+    return at.refuse(message, error.hint)
+  }
+}
+
+/** The deepest value on the way to `path` that is there. */
+function locate(item: Cursor, path: string): Cursor {
+  let here = item
+  const rest = path.startsWith(item.path) ? path.slice(item.path.length) : path
+  for (const step of rest.matchAll(/\.([^.[\]]+)|\[([0-9]+)\]/g)) {
+    const { node } = here
+    if (step[1] !== undefined && node.kind === 'map') {
+      const entry = node.entries.get(step[1])
+      if (entry === undefined) break
+      here = here.at(step[1], entry.value)
+    } else if (step[2] !== undefined && node.kind === 'list') {
+      const one = node.items[Number(step[2])]
+      if (one === undefined) break
+      here = here.at(Number(step[2]), one)
+    } else break
+  }
+  return here
+}
+
+/** A name that must be defined elsewhere in the policy. */
+export function readName(item: Cursor, known: readonly string[], section: string): string {
+  const name = item.text('a name')
+  if (known.includes(name)) return name
+  return item.refuse(
+    `\`${name.slice(0, 80)}\` is not defined under \`${section}\``,
+    didYouMean(name, known) ??
+      (known.length === 0
+        ? `there are no \`${section}\` in this policy`
+        : `defined there: ${known.join(', ')}`),
+  )
+}
+
+export function readDuration(item: Cursor): number {
+  const text = item.text('a duration such as 30m, 12h or 7d')
+  const seconds = durationSeconds(text)
+  return (
+    seconds ??
+    item.refuse(
+      `\`${text.slice(0, 40)}\` is not a duration`,
+      'a whole number and s, m, h, d or w, at most a hundred years: 90s, 30m, 12h, 7d, 2w',
+    )
+  )
+}
+
+export function readSha256(item: Cursor): string {
+  const text = item.text('a SHA-256 digest (64 hex digits)').replace(/^sha256:/, '')
+  return SHA256.test(text) ? text : item.refuse('a SHA-256 digest has 64 lower-case hex digits')
+}

@@ -1,0 +1,65 @@
+// The single owner of patterns: how a rule, an exemption or a namespace finds what it is about. And of durations.
+
+/**
+ * True if the pattern names the text. `*` stands for any characters except `/`; everything else stands for itself, case included.
+ * Linear in the product of the lengths: no backtracking that an attacker's name could feed.
+ */
+export function matches(pattern: string, text: string): boolean {
+  let reachable = new Set([0])
+  for (let p = 0; p < pattern.length; p += 1) {
+    const next = new Set<number>()
+    for (const t of reachable) {
+      if (pattern[p] === '*') {
+        let end = t
+        next.add(end)
+        while (end < text.length && text[end] !== '/') next.add((end += 1))
+      } else if (text[t] === pattern[p]) next.add(t + 1)
+    }
+    reachable = next
+    if (reachable.size === 0) return false
+  }
+  return reachable.has(text.length)
+}
+
+/**
+ * The names under which a rule may find a model: its name, and each true way of writing its reference. With a digest, the tag is
+ * decoration that nobody checked, so it is left out: `oci://HOST/REPO:TAG@sha256:…` is found as `oci://HOST/REPO` and
+ * `oci://HOST/REPO@sha256:…`, never by its tag.
+ */
+export function namesOf(subject: {
+  readonly name: string
+  readonly reference?: string
+}): readonly string[] {
+  const { reference } = subject
+  // A name is never taken for a reference: a folder called `oci:` must not meet a rule about a registry.
+  const names = subject.name.startsWith('oci://') ? [] : [subject.name]
+  if (reference === undefined) return names
+  const [path = '', digest] = reference.split('@', 2)
+  const colon = path.indexOf(':', path.lastIndexOf('/'))
+  const repository = colon < 0 ? path : path.slice(0, colon)
+  names.push(repository)
+  if (digest !== undefined) names.push(`${repository}@${digest}`)
+  else if (colon >= 0) names.push(path)
+  return names
+}
+
+const UNITS = { s: 1, m: 60, h: 3600, d: 86_400, w: 604_800 } as const
+const DURATION = /^([1-9][0-9]{0,6})([smhdw])$/
+
+/** Seconds in `90s`, `30m`, `12h`, `7d` or `2w`; null if the text is none of these or longer than a hundred years. */
+export function durationSeconds(text: string): number | null {
+  const found = DURATION.exec(text)
+  const unit = found?.[2] as keyof typeof UNITS | undefined
+  if (unit === undefined) return null
+  const seconds = Number(found?.[1]) * UNITS[unit]
+  return seconds <= 100 * 366 * 86_400 ? seconds : null
+}
+
+/** Seconds in words that `durationSeconds` reads. */
+export function formatDuration(seconds: number): string {
+  for (const unit of ['w', 'd', 'h', 'm'] as const) {
+    if (seconds % UNITS[unit] === 0 && seconds >= UNITS[unit])
+      return `${String(seconds / UNITS[unit])}${unit}`
+  }
+  return `${String(seconds)}s`
+}
