@@ -1,11 +1,9 @@
 // The single owner of deciding without the bytes: when a manifest's raw layers are, one to one, the files that a signature names.
 import type { Manifest } from '../model/manifest.ts'
+import { DEFAULT_IGNORES, nameProblem, shownName } from '../model/name.ts'
 import type { Check } from '../verdict.ts'
 import { layerForm, PATH_ANNOTATIONS, type Artifact } from './artifact.ts'
 import type { Descriptor } from './client.ts'
-
-/** Paths that the signing format leaves out by itself (OMS v1.0 §6.2). */
-const DEFAULT_IGNORED = new Set(['.git', '.gitignore', '.gitattributes', '.github'])
 
 /** Why the manifest alone can't decide about an artifact; undefined if it can. */
 export function whyNotFromManifest(artifact: Artifact, model: Manifest): string | undefined {
@@ -34,7 +32,7 @@ export function checkBijection(artifact: Artifact, model: Manifest): readonly Ch
   for (const [path, digest] of held) {
     const expected = signed.get(path)
     if (expected === undefined) {
-      const ignored = DEFAULT_IGNORED.has(path.split('/')[0] ?? '')
+      const ignored = (DEFAULT_IGNORES as readonly string[]).includes(path.split('/')[0] ?? '')
       if (!ignored)
         checks.push(
           fail(
@@ -107,14 +105,14 @@ function checkPaths(layers: readonly Descriptor[]): {
       )
       continue
     }
-    const wrong = pathFault(path)
-    if (wrong !== undefined) {
+    const wrong = nameProblem(path)
+    if (wrong !== null) {
       checks.push(
         fail(
           'registry.path',
           'LAYER_PATH',
           layer.digest,
-          `a layer's path ${wrong}`,
+          `a layer's path is not one inside a model: ${wrong}`,
           'a canonical relative path',
           path,
         ),
@@ -158,17 +156,6 @@ function checkPaths(layers: readonly Descriptor[]): {
   return { layers: named, checks }
 }
 
-/** What is wrong with a path; undefined if it is canonical and relative. */
-export function pathFault(path: string): string | undefined {
-  if (path === '' || path.length > 4096) return 'is empty or too long'
-  if (path.startsWith('/') || /^[A-Za-z]:(\/|$)/.test(path)) return 'is absolute'
-  if (path.includes('\0') || path.includes('\\')) return 'holds NUL or a backslash'
-  if (!path.isWellFormed()) return 'is not well-formed Unicode'
-  if (path.split('/').some((part) => part === '' || part === '.' || part === '..'))
-    return 'has an empty, . or .. part'
-  return undefined
-}
-
 function fail(
   id: string,
   code: Check['code'],
@@ -181,7 +168,7 @@ function fail(
     id: `${id}:${name}`,
     status: 'fail',
     code,
-    message: `${name}: ${message}`,
+    message: `${shownName(name)}: ${message}`,
     expected,
     actual,
     hint: 'push the model again with zt4ai push, from the directory that was signed',
