@@ -160,10 +160,7 @@ export function revocationList(fields: CrlFields): Uint8Array {
 
 /** PEM (RFC 7468) of DER bytes. */
 export function pem(label: 'CERTIFICATE' | 'X509 CRL', der: Uint8Array): string {
-  const lines =
-    Buffer.from(der)
-      .toString('base64')
-      .match(/.{1,64}/g) ?? []
+  const lines = bytesToBase64(der).match(/.{1,64}/g) ?? []
   return `-----BEGIN ${label}-----\n${lines.join('\n')}\n-----END ${label}-----\n`
 }
 
