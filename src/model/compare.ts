@@ -1,0 +1,224 @@
+// The single owner of comparing a model on disk with a manifest: everything missing, extra and changed.
+import type { Check } from '../verdict.ts'
+import { uncovered } from './identify.ts'
+import { parseShardName, type HashedFile, type Manifest, type Part } from './manifest.ts'
+import { compareNames, DEFAULT_IGNORES, shownName } from './name.ts'
+import { hashFiles, type HashOptions } from './pool.ts'
+import { locateFiles, walkModel, type ModelFile } from './walk.ts'
+
+export interface CompareOptions extends Omit<HashOptions, 'hashType' | 'shardSize'> {
+  /** The caller's own ignored paths, relative to the model; the signature's own path belongs here. */
+  readonly ignorePaths?: readonly string[]
+  /** Read just the files that the manifest names; whatever else lies there is not looked at. */
+  readonly ignoreUnsigned?: boolean
+}
+
+/** One resource that is not as signed. Digests as `algorithm:hex`, sizes in bytes. */
+export interface Change {
+  readonly name: string
+  readonly expected: string
+  readonly actual: string
+}
+
+/** How the files on disk differ from the manifest. Every list is complete, in name order. */
+export interface Comparison {
+  readonly missing: readonly string[]
+  readonly extra: readonly string[]
+  readonly changed: readonly Change[]
+  /** What lies there unsigned under paths that the signer chose to ignore beyond the defaults. */
+  readonly ignored: readonly string[]
+  /** Files that were read, and their bytes. */
+  readonly files: number
+  readonly bytes: number
+  /** One failed check for each problem and each difference, warnings for what nothing covers; one passed check if nothing failed. */
+  readonly checks: readonly Check[]
+}
+
+interface Signed {
+  readonly parts: readonly Part[]
+  /** Null for the method `files`: the manifest says nothing of the size. */
+  readonly size: number | null
+  readonly fsverity?: string
+}
+
+/**
+ * Compares a model (directory or file) with a manifest that was authenticated before. The manifest's own parameters decide what is read
+ * and how: method, hash, shard size, links, ignored paths (OMS v1.0 §8.4, §8.5). Nothing but signed files is hashed.
+ * A resource that lies under an ignored path counts as missing, as in the reference implementation.
+ * @throws ZtError as `walkModel` and `hashFiles`
+ */
+export async function compareModel(
+  path: string,
+  manifest: Manifest,
+  options: CompareOptions = {},
+): Promise<Comparison> {
+  const { serialization } = manifest
+  const signed = signedFiles(manifest)
+  const links = { allowSymlinks: serialization.allowSymlinks }
+  const walk =
+    options.ignoreUnsigned === true
+      ? locateFiles(path, [...signed.keys()], links)
+      : await walkModel(path, {
+          ...links,
+          ignorePaths: options.ignorePaths ?? [],
+          reportIgnored: serialization.ignorePaths ?? [],
+          ...(options.signal === undefined ? {} : { signal: options.signal }),
+        })
+  const found = underSignedNames(walk.files, walk.single, signed)
+  const refused = new Set(walk.checks.map(({ id }) => id.slice('model.entry:'.length)))
+  const missing = [...signed.keys()].filter((name) => !found.has(name) && !refused.has(name))
+  const unsigned = [...found.values()].filter(({ name }) => !signed.has(name))
+  // An empty file has no shard, so it can't be told from one that was there when the model was signed.
+  const empty = serialization.method === 'shards' ? unsigned.filter(({ size }) => size === 0) : []
+  const extra = unsigned.filter((file) => !empty.includes(file)).map(({ name }) => name)
+  const { read, resized } = bySize([...found.values()], signed)
+  const { shardSize, hashType } = serialization
+  const hashed = await hashFiles(walk.root, read, {
+    ...options,
+    hashType,
+    ...(shardSize === undefined ? {} : { shardSize }),
+    fsverity: options.fsverity === true && shardSize === undefined,
+  })
+  const changed = [...resized, ...changes(hashed.files, signed, manifest)]
+  const lists = {
+    missing: missing.sort(compareNames),
+    extra: extra.sort(compareNames),
+    changed: changed.sort((a, b) => compareNames(a.name, b.name)),
+    ignored: walk.ignored,
+  }
+  const problems = [...walk.checks.filter(({ code }) => code !== 'MODEL_EMPTY'), ...hashed.checks]
+  const checks = [...problems, ...differences(lists), ...uncovered(serialization, empty)]
+  if (!checks.some(({ status }) => status === 'fail')) checks.unshift(passed(hashed.files.length))
+  return { ...lists, files: hashed.files.length, bytes: hashed.bytes, checks }
+}
+
+function signedFiles(manifest: Manifest): Map<string, Signed> {
+  const signed = new Map<string, Signed>()
+  if (manifest.serialization.method === 'files') {
+    for (const { name, digest, fsverity, size } of manifest.resources)
+      signed.set(name, {
+        parts: [{ start: 0, end: size ?? 0, digest }],
+        size: size ?? null,
+        ...(fsverity === undefined ? {} : { fsverity }),
+      })
+    return signed
+  }
+  const parts = new Map<string, Part[]>()
+  for (const { name, digest } of manifest.resources) {
+    const shard = parseShardName(name)
+    // The bundle's reader refused every other form before: a name that is none would stay missing here.
+    const { path, start, end } = shard ?? { path: name, start: 0, end: 0 }
+    const list = parts.get(path) ?? []
+    list.push({ start, end, digest })
+    parts.set(path, list)
+  }
+  for (const [path, list] of parts) {
+    list.sort((a, b) => a.start - b.start)
+    signed.set(path, { parts: list, size: list.at(-1)?.end ?? 0 })
+  }
+  return signed
+}
+
+/** A lone `.` is the file itself: how the reference implementation names the file of a single-file model. */
+function underSignedNames(
+  files: readonly ModelFile[],
+  single: boolean,
+  signed: ReadonlyMap<string, Signed>,
+): Map<string, ModelFile> {
+  const itself = single && signed.size === 1 && signed.has('.')
+  return new Map(
+    files.map((file) => {
+      const name = itself ? '.' : file.name
+      return [name, { ...file, name }]
+    }),
+  )
+}
+
+/** Which files to read. One whose size is not the signed size is changed, whatever its bytes are. */
+function bySize(
+  found: readonly ModelFile[],
+  signed: ReadonlyMap<string, Signed>,
+): { read: ModelFile[]; resized: Change[] } {
+  const read: ModelFile[] = []
+  const resized: Change[] = []
+  for (const file of found) {
+    const size = signed.get(file.name)?.size
+    if (size === undefined) continue
+    if (size === null || size === file.size) read.push(file)
+    else resized.push({ name: file.name, expected: `${size} bytes`, actual: `${file.size} bytes` })
+  }
+  return { read, resized }
+}
+
+function changes(
+  files: readonly HashedFile[],
+  signed: ReadonlyMap<string, Signed>,
+  { serialization: { method, hashType } }: Manifest,
+): Change[] {
+  const changed: Change[] = []
+  for (const { name, parts, fsverity } of files) {
+    const file = signed.get(name)
+    for (const [i, { start, end, digest }] of parts.entries()) {
+      const part = file?.parts[i]
+      const shown = method === 'shards' ? `${name}:${start}:${end}` : name
+      const sameRange = method === 'files' || (part?.start === start && part.end === end)
+      if (sameRange && part?.digest === digest) continue
+      const expected = sameRange
+        ? `${hashType}:${part?.digest ?? ''}`
+        : `the range ${part?.start ?? 0} to ${part?.end ?? 0}`
+      const actual = sameRange ? `${hashType}:${digest}` : `the range ${start} to ${end}`
+      changed.push({ name: shown, expected, actual })
+    }
+    if (fsverity !== undefined && file?.fsverity !== undefined && fsverity !== file.fsverity)
+      changed.push({
+        name,
+        expected: `fs-verity ${file.fsverity}`,
+        actual: `fs-verity ${fsverity}`,
+      })
+  }
+  return changed
+}
+
+function differences(
+  lists: Pick<Comparison, 'missing' | 'extra' | 'changed' | 'ignored'>,
+): Check[] {
+  const checks: Check[] = []
+  const fail = (kind: string, name: string, rest: Omit<Check, 'id' | 'status'>): void => {
+    checks.push({ id: `model.${kind}:${name}`, status: 'fail', ...rest })
+  }
+  for (const name of lists.missing)
+    fail('missing', name, {
+      code: 'FILE_MISSING',
+      message: `${shownName(name)}: signed, but not there`,
+      hint: 'restore the file; a file under an ignored path is not looked for',
+    })
+  for (const name of lists.extra)
+    fail('extra', name, {
+      code: 'FILE_EXTRA',
+      message: `${shownName(name)}: there, but not signed`,
+      hint: 'remove the file, ignore its path, or verify only the signed files (--ignore-unsigned)',
+    })
+  for (const { name, expected, actual } of lists.changed)
+    fail('changed', name, {
+      code: 'FILE_CHANGED',
+      message: `${shownName(name)}: not as signed`,
+      expected,
+      actual,
+    })
+  const { ignored } = lists
+  if (ignored.length > 0)
+    checks.push({
+      id: 'model.ignored',
+      status: 'warn',
+      code: 'UNSIGNED_IGNORED',
+      message: `${ignored.length} unsigned ${ignored.length === 1 ? 'entry lies' : 'entries lie'} under paths that the signer chose to leave out`,
+      actual: ignored.map(shownName).join('\n'),
+      hint: `beyond the defaults (${DEFAULT_IGNORES.join(', ')}), nothing vouches for what lies there: remove it before use`,
+    })
+  return checks
+}
+
+function passed(files: number): Check {
+  const message = `${files} ${files === 1 ? 'file is' : 'files are'} exactly as signed, and none is missing or extra`
+  return { id: 'model.files', status: 'pass', code: 'OK', message }
+}

@@ -1,0 +1,95 @@
+// The single owner of a model's identity: from a path to the manifest that a signature binds.
+import type { Check } from '../verdict.ts'
+import {
+  DEFAULT_SHARD_SIZE,
+  makeManifest,
+  type HashType,
+  type Manifest,
+  type Serialization,
+} from './manifest.ts'
+import { compareNames, DEFAULT_IGNORES, ignoredPath } from './name.ts'
+import { hashFiles, type HashOptions } from './pool.ts'
+import { walkModel } from './walk.ts'
+
+export interface IdentifyOptions extends Omit<HashOptions, 'hashType' | 'shardSize'> {
+  /** Default sha256. */
+  readonly hashType?: HashType
+  /** Default files. */
+  readonly method?: 'files' | 'shards'
+  /** Bytes; only with `shards`. Default 1,000,000,000. */
+  readonly shardSize?: number
+  readonly allowSymlinks?: boolean
+  /** Relative to the model; the signature's own path belongs here. Recorded in the manifest together with the defaults. */
+  readonly ignorePaths?: readonly string[]
+  readonly defaultIgnores?: boolean
+  readonly compat?: 'reference'
+  readonly sizes?: boolean
+}
+
+export interface Identity {
+  /** Null if any check failed: then there is nothing to sign. */
+  readonly manifest: Manifest | null
+  /** All problems, and a warning for each empty file that the method `shards` leaves uncovered. */
+  readonly checks: readonly Check[]
+  readonly files: number
+  readonly bytes: number
+}
+
+/** How `options` are recorded in the manifest: ignored paths with the defaults, sorted, without duplicates (OMS v1.0 §5.2.2). */
+export function serializationOf(options: IdentifyOptions): Serialization {
+  const defaults = options.defaultIgnores === false ? [] : DEFAULT_IGNORES
+  const given = (options.ignorePaths ?? []).flatMap((path) => ignoredPath(path) ?? [])
+  return {
+    method: options.method ?? 'files',
+    hashType: options.hashType ?? 'sha256',
+    ...(options.method === 'shards' ? { shardSize: options.shardSize ?? DEFAULT_SHARD_SIZE } : {}),
+    allowSymlinks: options.allowSymlinks ?? false,
+    ignorePaths: [...new Set([...defaults, ...given])].sort(compareNames),
+  }
+}
+
+/**
+ * Walks, hashes and lists a model (a directory or one file). Every problem is found before it gives up: `checks` has them all.
+ * @throws ZtError as `walkModel`, `hashFiles` and `makeManifest`
+ */
+export async function identifyModel(
+  path: string,
+  options: IdentifyOptions = {},
+): Promise<Identity> {
+  const serialization = serializationOf(options)
+  const walk = await walkModel(path, options)
+  if (walk.checks.length > 0)
+    return { manifest: null, checks: walk.checks, files: walk.files.length, bytes: 0 }
+  const { shardSize, hashType } = serialization
+  const hashed = await hashFiles(walk.root, walk.files, {
+    ...options,
+    hashType,
+    ...(shardSize === undefined ? {} : { shardSize }),
+  })
+  const { files, bytes } = hashed
+  const checks = [...hashed.checks, ...uncovered(serialization, files)]
+  const failed = checks.some(({ status }) => status === 'fail')
+  const manifest = failed
+    ? null
+    : makeManifest(files, { ...options, name: walk.name, single: walk.single, serialization })
+  return { manifest, checks, files: files.length, bytes }
+}
+
+/** With `shards` an empty file has no resource (OMS v1.0 §6.3): nothing protects its presence or absence. */
+export function uncovered(
+  serialization: Serialization,
+  files: readonly { readonly name: string; readonly size: number }[],
+): Check[] {
+  const empty = serialization.method === 'shards' ? files.filter(({ size }) => size === 0) : []
+  if (empty.length === 0) return []
+  return [
+    {
+      id: 'model.uncovered',
+      status: 'warn',
+      code: 'FILE_UNCOVERED',
+      message: `${empty.length} empty ${empty.length === 1 ? 'file has' : 'files have'} no shard, so the signature does not cover ${empty.length === 1 ? 'it' : 'them'}`,
+      actual: empty.map(({ name }) => name).join('\n'),
+      hint: 'sign with the method files to cover empty files too',
+    },
+  ]
+}

@@ -1,0 +1,278 @@
+// The single owner of spreading the work: cuts the files of a model into pieces and hashes them on all cores.
+import { availableParallelism } from 'node:os'
+import { setImmediate as pause } from 'node:timers/promises'
+import { Worker } from 'node:worker_threads'
+import { ZtError } from '../error.ts'
+import type { Check } from '../verdict.ts'
+import { CHUNK, hashPiece, loadHash, type HashKit, type Piece, type PieceResult } from './hash.ts'
+import type { HashedFile, HashType, Part } from './manifest.ts'
+import { Anchor } from './open.ts'
+import { entryProblem } from './problem.ts'
+import type { ModelFile } from './walk.ts'
+import type { Batch, BatchResult, WorkerSetup } from './worker.ts'
+
+export interface Progress {
+  /** Bytes read so far, and in all. */
+  readonly bytes: number
+  readonly totalBytes: number
+  /** Files and shards finished so far, and in all. */
+  readonly pieces: number
+  readonly totalPieces: number
+}
+
+export interface HashOptions {
+  readonly hashType: HashType
+  /** Bytes. Given: the method `shards`; else `files`. */
+  readonly shardSize?: number
+  /** Also the fs-verity digest of each file. Only with the method `files`. */
+  readonly fsverity?: boolean
+  /** Threads. Default: one for each core. */
+  readonly threads?: number
+  readonly signal?: AbortSignal
+  /** Called about ten times a second, and once at the end. */
+  readonly onProgress?: (progress: Progress) => void
+}
+
+export interface HashOutcome {
+  /** In the order in which they were given, without those that have a problem. */
+  readonly files: readonly HashedFile[]
+  /** Files that changed while being read, or can not be read. All of them. */
+  readonly checks: readonly Check[]
+  /** Bytes hashed. */
+  readonly bytes: number
+}
+
+/** Starting threads takes about 40 ms: less work than that is done in place. */
+const WORTH_THREADS_SECONDS = 0.04
+const PIECE_SECONDS = 12e-6
+const LARGE = 8 * 1024 * 1024
+const BATCH_BYTES = 4 * 1024 * 1024
+const BATCH_PIECES = 256
+const MAX_PIECES = 2_000_000
+
+/**
+ * Hashes files in one pass over their bytes, on all cores. Memory does not depend on their sizes.
+ * @param root the directory that each `source` is relative to: `Walk.root`
+ * @throws ZtError INTERRUPTED (by `signal`; no thread is left running), USAGE, MODEL_TOO_LARGE, INTERNAL
+ */
+export async function hashFiles(
+  root: string,
+  files: readonly ModelFile[],
+  options: HashOptions,
+): Promise<HashOutcome> {
+  const plan = cut(files, options)
+  const kit = await loadHash(options.hashType)
+  const seconds = plan.bytes / kit.rate + plan.pieces.length * PIECE_SECONDS
+  checkSignal(options.signal)
+  const results =
+    seconds < WORTH_THREADS_SECONDS
+      ? await hashInPlace(root, plan, kit, options)
+      : await hashOnThreads(root, plan, options)
+  options.onProgress?.(progress(plan, plan.bytes, plan.pieces.length))
+  return gather(files, plan, results)
+}
+
+interface Plan {
+  readonly pieces: readonly Piece[]
+  /** For each file the index of its first piece; the last entry is the number of pieces. */
+  readonly first: readonly number[]
+  readonly bytes: number
+}
+
+function cut(files: readonly ModelFile[], options: HashOptions): Plan {
+  const { shardSize } = options
+  if (shardSize !== undefined && (!Number.isSafeInteger(shardSize) || shardSize < 1))
+    throw new ZtError('USAGE', 'the size of a shard must be a positive whole number of bytes')
+  if (shardSize !== undefined && options.fsverity === true)
+    throw new ZtError('USAGE', 'an fs-verity digest belongs to a whole file, not to a shard')
+  const pieces: Piece[] = []
+  const first: number[] = []
+  let bytes = 0
+  for (const { source, stamp, size } of files) {
+    first.push(pieces.length)
+    bytes += size
+    if (shardSize === undefined) pieces.push({ source, stamp, start: 0, end: size })
+    else
+      for (let start = 0; start < size; start += shardSize) {
+        if (pieces.length >= MAX_PIECES)
+          throw new ZtError('MODEL_TOO_LARGE', `more than ${MAX_PIECES} shards`, {
+            hint: 'choose a larger shard size',
+          })
+        pieces.push({ source, stamp, start, end: Math.min(start + shardSize, size) })
+      }
+  }
+  first.push(pieces.length)
+  return { pieces, first, bytes }
+}
+
+async function hashInPlace(
+  root: string,
+  plan: Plan,
+  kit: HashKit,
+  options: HashOptions,
+): Promise<PieceResult[]> {
+  if (plan.pieces.length === 0) return []
+  const anchor = new Anchor(root)
+  const longest = plan.pieces.reduce((most, { start, end }) => Math.max(most, end - start), 0)
+  const context = {
+    anchor,
+    kit,
+    buffer: Buffer.allocUnsafeSlow(Math.min(CHUNK, longest) + 1),
+    fsverity: options.fsverity === true,
+    onBytes: () => false,
+  }
+  const results: PieceResult[] = []
+  try {
+    for (const piece of plan.pieces) {
+      results.push(hashPiece(piece, context))
+      if (results.length % 256 !== 0) continue
+      await pause()
+      checkSignal(options.signal)
+    }
+  } finally {
+    anchor.close()
+  }
+  return results
+}
+
+/** Indices of pieces. Large ones alone and first, the largest before the others; small ones together, neighbours with neighbours. */
+function batches(plan: Plan): number[][] {
+  const large: number[][] = []
+  const small: number[][] = []
+  let batch: number[] = []
+  let bytes = 0
+  for (const [i, { start, end }] of plan.pieces.entries()) {
+    if (end - start >= LARGE) {
+      large.push([i])
+      continue
+    }
+    batch.push(i)
+    bytes += end - start
+    if (batch.length < BATCH_PIECES && bytes < BATCH_BYTES) continue
+    small.push(batch)
+    batch = []
+    bytes = 0
+  }
+  if (batch.length > 0) small.push(batch)
+  const length = ([i]: number[]): number => {
+    const piece = plan.pieces[i ?? 0]
+    return piece === undefined ? 0 : piece.end - piece.start
+  }
+  large.sort((a, b) => length(b) - length(a))
+  return [...large, ...small]
+}
+
+// A thread can not load TypeScript on Node 20, so where this file itself runs as source (the tests) the thread runs the built one.
+const WORKER = import.meta.url.endsWith('.ts')
+  ? new URL('../../dist/src/model/worker.js', import.meta.url)
+  : new URL('./worker.js', import.meta.url)
+
+async function hashOnThreads(
+  root: string,
+  plan: Plan,
+  options: HashOptions,
+): Promise<PieceResult[]> {
+  const queue = batches(plan)
+  const results: PieceResult[] = new Array<PieceResult>(plan.pieces.length)
+  const bytes = new BigInt64Array(new SharedArrayBuffer(8))
+  const stop = new Int32Array(new SharedArrayBuffer(4))
+  const setup: WorkerSetup = {
+    root,
+    hashType: options.hashType,
+    fsverity: options.fsverity === true,
+    bytes,
+    stop,
+  }
+  const threads = Math.max(1, Math.min(options.threads ?? availableParallelism(), queue.length))
+  const workers: Worker[] = []
+  let next = 0
+  let done = 0
+  let finished = 0
+  const report = (): void => {
+    options.onProgress?.(progress(plan, Number(Atomics.load(bytes, 0)), finished))
+  }
+  const timer = setInterval(report, 100)
+  let abort: (() => void) | undefined
+  try {
+    await new Promise<void>((resolve, reject) => {
+      abort = () => reject(interrupted())
+      options.signal?.addEventListener('abort', abort, { once: true })
+      const feed = (worker: Worker): boolean => {
+        const batch = queue[next]
+        if (batch === undefined) return false
+        worker.postMessage({
+          id: next++,
+          pieces: batch.map((i) => plan.pieces[i] as Piece),
+        } satisfies Batch)
+        return batch.length > 1
+      }
+      for (let i = 0; i < threads; i++) {
+        const worker = new Worker(WORKER, {
+          workerData: setup,
+          env: {},
+          execArgv: [],
+          resourceLimits: { maxOldGenerationSizeMb: 64, maxYoungGenerationSizeMb: 2 },
+        })
+        workers.push(worker)
+        worker.on('error', (cause) =>
+          reject(new ZtError('INTERNAL', 'a hashing thread failed', { cause })),
+        )
+        worker.on('message', ({ id, results: part }: BatchResult) => {
+          for (const [k, i] of (queue[id] ?? []).entries()) results[i] = part[k] as PieceResult
+          finished += part.length
+          if (++done === queue.length) resolve()
+          else feed(worker)
+        })
+        // Two small batches at a time, so that a thread never waits for the next; a large piece always alone, so that no thread hoards.
+        if (feed(worker)) feed(worker)
+      }
+    })
+  } finally {
+    clearInterval(timer)
+    if (abort !== undefined) options.signal?.removeEventListener('abort', abort)
+    Atomics.store(stop, 0, 1)
+    await Promise.all(workers.map((worker) => worker.terminate()))
+  }
+  return results
+}
+
+function gather(files: readonly ModelFile[], plan: Plan, results: PieceResult[]): HashOutcome {
+  const hashed: HashedFile[] = []
+  const checks: Check[] = []
+  let bytes = 0
+  for (const [i, { name, size }] of files.entries()) {
+    const parts: Part[] = []
+    let fsverity: string | undefined
+    let problem: PieceResult['problem']
+    const end = plan.first[i + 1] ?? 0
+    for (let p = plan.first[i] ?? 0; p < end; p++) {
+      const piece = plan.pieces[p]
+      const result = results[p]
+      if (piece === undefined || result === undefined)
+        throw new ZtError('INTERNAL', 'a piece has no digest', { path: name })
+      problem ??= result.problem
+      fsverity ??= result.fsverity
+      parts.push({ start: piece.start, end: piece.end, digest: result.digest })
+    }
+    if (problem === undefined) {
+      hashed.push({ name, size, parts, ...(fsverity === undefined ? {} : { fsverity }) })
+      bytes += size
+    } else {
+      const { code, message, ...more } = problem
+      checks.push(entryProblem(code, name, message, more))
+    }
+  }
+  return { files: hashed, checks, bytes }
+}
+
+function progress(plan: Plan, bytes: number, pieces: number): Progress {
+  return { bytes, totalBytes: plan.bytes, pieces, totalPieces: plan.pieces.length }
+}
+
+function checkSignal(signal: AbortSignal | undefined): void {
+  if (signal?.aborted === true) throw interrupted()
+}
+
+function interrupted(): ZtError {
+  return new ZtError('INTERRUPTED', 'interrupted while hashing the model')
+}
