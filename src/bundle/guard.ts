@@ -4,25 +4,19 @@
 // checked, counts a repeated entry twice, does not bind a checkpoint to the log that the entry names, and lets fields through that no
 // signature covers. All of that is closed here, before the library sees a byte: it is given a document built anew from what was read.
 import {
-  AttestationError,
-  array,
-  base64,
   base64ToBytes,
   bytesToBase64,
   bytesToHex,
+  decode,
   equalBytes,
-  literal,
-  object,
-  optional,
-  string,
 } from '../../attestation/lib/index.ts'
-import type { Decoded, JsonValue } from '../../attestation/lib/index.ts'
-import type { Check } from '../verdict.ts'
+import type { JsonValue } from '../../attestation/lib/index.ts'
 import type { Bundle } from './bundle.ts'
 import { checkLogBody } from './guard-body.ts'
+import { COUNT, ENTRY, finding, Refusal } from './guard-entry.ts'
+import type { Finding, RawEntry } from './guard-entry.ts'
 
-/** A check's outcome before it has a name. */
-export type Finding = Pick<Check, 'code' | 'message' | 'expected' | 'actual' | 'hint'>
+export type { Finding }
 
 /** What the guard must know of a log that the caller trusts. */
 export interface TrustedLog {
@@ -40,35 +34,8 @@ export interface LogEntry {
 }
 
 const MAX_ENTRIES = 8
-/** A `dsse` body holds hashes, one signature and one certificate: about 2.5 kB. */
-const MAX_BODY = 64 * 1024
-const MAX_CHECKPOINT = 16 * 1024
-const MAX_HASHES = 64
-/** Below 2^53, because the library turns some of these into a double. */
-const COUNT = string({ pattern: /^(?:0|[1-9][0-9]{0,14})$/, max: 15 })
-
-const ENTRY = object({
-  logIndex: optional(COUNT),
-  logId: object({ keyId: base64({ max: 64 }) }),
-  kindVersion: object({
-    kind: literal('dsse', 'hashedrekord'),
-    version: literal('0.0.1', '0.0.2'),
-  }),
-  integratedTime: optional(COUNT),
-  inclusionPromise: optional(object({ signedEntryTimestamp: base64({ max: 1024 }) })),
-  inclusionProof: object({
-    logIndex: optional(COUNT),
-    rootHash: base64({ max: 32 }),
-    treeSize: COUNT,
-    hashes: optional(array(base64({ max: 32 }), { max: MAX_HASHES })),
-    checkpoint: object({ envelope: string({ max: MAX_CHECKPOINT }) }),
-  }),
-  canonicalizedBody: base64({ max: MAX_BODY }),
-})
-type RawEntry = ReturnType<typeof ENTRY>
-
-const MATERIAL = object(
-  { tlogEntries: optional(array((value: JsonValue) => value)) },
+const MATERIAL = decode.object(
+  { tlogEntries: decode.optional(decode.array(decode.any())) },
   { unknown: 'ignore' },
 )
 
@@ -127,21 +94,6 @@ export function guardLogEntries(
 function rawEntries(bundle: Bundle): readonly JsonValue[] {
   const material = bundle.json['verificationMaterial'] as JsonValue
   return MATERIAL(material, '$.verificationMaterial').tlogEntries ?? []
-}
-
-/** Turns an exception of a strict reader into a finding; anything else is a fault of ours and goes on. */
-export function finding(error: unknown): Finding {
-  if (error instanceof Refusal) return error.finding
-  if (error instanceof AttestationError) return { code: error.code, message: error.message }
-  throw error
-}
-
-class Refusal extends Error {
-  readonly finding: Finding
-  constructor(refused: Finding) {
-    super(refused.message)
-    this.finding = refused
-  }
 }
 
 /** Binds every field that no proof covers, and leaves of the checkpoint only the line of the log that the entry names. */
@@ -271,11 +223,8 @@ function readCheckpoint(
 
 /** The names under which a log may sign: its host, with or without port or path. */
 function checkpointNames(baseUrl: string): readonly string[] {
-  const url = URL.parse(baseUrl)
-  if (url === null) return []
+  if (!URL.canParse(baseUrl)) return []
+  const url = new URL(baseUrl)
   const names = [url.hostname, url.host, `${url.host}${url.pathname.replace(/\/+$/, '')}`]
   return [...new Set(names)].filter((name) => PLAIN_NAME.test(name))
 }
-
-/** The decoded entry, for the check of its body. */
-export type { RawEntry, Decoded }
