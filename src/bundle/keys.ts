@@ -1,6 +1,8 @@
 // The single owner of which public keys sign models: the curves and their hashes, how a key is named, and whether a signature is its.
+import { Buffer } from 'node:buffer'
 import { createHash, createPublicKey, verify } from 'node:crypto'
 import type { KeyObject } from 'node:crypto'
+import { parsePemBlocks } from '../../attestation/lib/index.ts'
 import { ZtError } from '../error.ts'
 
 export type KeyAlgorithm = 'ecdsa-p256' | 'ecdsa-p384' | 'ecdsa-p521' | 'ed25519'
@@ -56,19 +58,24 @@ export function describeKey(key: KeyObject): PublicKey {
   }
 }
 
-const PUBLIC_PEM = /-----BEGIN PUBLIC KEY-----[A-Za-z0-9+/=\s]+-----END PUBLIC KEY-----/g
-
 /**
  * Reads a public key that the caller trusts: one PEM block, with or without text around it.
  * @throws ZtError KEY_INVALID, KEY_UNSUPPORTED
  */
 export function readPublicKey(pem: string): PublicKey {
-  const blocks = pem.match(PUBLIC_PEM) ?? []
-  const [block] = blocks
-  if (block === undefined || blocks.length !== 1)
+  let keys: readonly Uint8Array[]
+  try {
+    keys = parsePemBlocks(pem, { preamble: true })
+      .filter(({ label }) => label === 'PUBLIC KEY')
+      .map(({ bytes }) => bytes)
+  } catch (cause) {
+    throw new ZtError('KEY_INVALID', "the public key can't be read", { cause })
+  }
+  const [key] = keys
+  if (key === undefined || keys.length !== 1)
     throw new ZtError(
       'KEY_INVALID',
-      blocks.length === 0 ? 'this is not a public key in PEM' : 'there are several public keys',
+      key === undefined ? 'this is not a public key in PEM' : 'there are several public keys',
       {
         hint: /BEGIN [A-Z ]*PRIVATE KEY/.test(pem)
           ? 'this is a private key: give the public one (openssl pkey -in KEY -pubout)'
@@ -77,13 +84,13 @@ export function readPublicKey(pem: string): PublicKey {
             : 'it starts with -----BEGIN PUBLIC KEY-----',
       },
     )
-  return describeKey(parsePublicKey(block))
+  return describeKey(parseKey(key))
 }
 
-/** The key in a PEM block. @throws ZtError KEY_INVALID */
-function parsePublicKey(block: string): KeyObject {
+/** @throws ZtError KEY_INVALID */
+function parseKey(der: Uint8Array): KeyObject {
   try {
-    return createPublicKey({ key: block, format: 'pem' })
+    return createPublicKey({ key: Buffer.from(der), format: 'der', type: 'spki' })
   } catch (cause) {
     throw new ZtError('KEY_INVALID', "the public key can't be read", { cause })
   }
