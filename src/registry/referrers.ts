@@ -230,7 +230,7 @@ function rawList(json: Readonly<Record<string, unknown>>): readonly unknown[] {
   return Array.isArray(json['manifests']) ? (json['manifests'] as unknown[]) : []
 }
 
-async function* once(bytes: Uint8Array): AsyncIterable<Uint8Array> {
+export async function* once(bytes: Uint8Array): AsyncIterable<Uint8Array> {
   await Promise.resolve()
   yield bytes
 }
