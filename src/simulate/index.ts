@@ -1,5 +1,6 @@
 // The public face of simulated hardware: vendors and machines that record evidence in the genuine formats, never trusted unless named.
-export { GENOA_A0, RECORDED_AT, simulateSnp, SNP_DEFAULTS } from './snp.ts'
+export { RECORDED_AT } from './pki.ts'
+export { GENOA_A0, simulateSnp, SNP_DEFAULTS } from './snp.ts'
 export type {
   SnpEvidence,
   SnpFirmware,
@@ -12,3 +13,7 @@ export type {
 export { SNP_NEGATIVES } from './snp-negatives.ts'
 export type { SnpNegative } from './snp-negative.ts'
 export type { Negative } from './negative.ts'
+export { simulateTdx } from './tdx.ts'
+export type { Collateral, ServedResponse, TdxEvidence, TdxRequest } from './tdx.ts'
+export { bootLog, ccel, dstackLog, runtimeEvent } from './eventlog.ts'
+export type { LogEvent } from './eventlog.ts'

@@ -164,7 +164,10 @@ export function pem(label: 'CERTIFICATE' | 'X509 CRL', der: Uint8Array): string 
   return `-----BEGIN ${label}-----\n${lines.join('\n')}\n-----END ${label}-----\n`
 }
 
-export const DAY = 86_400_000
+const DAY = 86_400_000
+
+/** The moment at which simulated hardware records when nobody says otherwise. */
+export const RECORDED_AT = new Date('2026-06-01T00:00:00Z')
 
 /** `days` after (or, negative, before) a moment, in whole seconds. */
 export function daysFrom(at: Date, days: number): Date {

@@ -13,19 +13,13 @@ import {
 } from './snp-negative.ts'
 import {
   daysFrom,
+  RECORDED_AT,
   standard,
   type CertificateChange,
   type CertificateFields,
   type CrlChange,
 } from './pki.ts'
-import {
-  keyInfo,
-  RECORDED_AT,
-  simulateSnp,
-  SNP_DEFAULTS,
-  type SnpRequest,
-  type SnpRole,
-} from './snp.ts'
+import { keyInfo, simulateSnp, SNP_DEFAULTS, type SnpRequest, type SnpRole } from './snp.ts'
 import { AMD_ARC, amdName, caCertificate, snpKeys } from './snp-certificates.ts'
 
 // --- revocation ---

@@ -1,7 +1,7 @@
 // The single owner of simulated SNP machines: a product, a chip and a guest that record evidence in the genuine formats.
 import { concatBytes } from '../../attestation/lib/index.ts'
 import { seededBytes } from './keys.ts'
-import { certificate, pem, type CertificateChange, type CrlChange } from './pki.ts'
+import { certificate, pem, RECORDED_AT, type CertificateChange, type CrlChange } from './pki.ts'
 import { arkCrl, caCertificate, leafFields, snpKeys, type SnpRole } from './snp-certificates.ts'
 import {
   certificateTable,
@@ -15,9 +15,6 @@ import {
 
 export type { SnpRole } from './snp-certificates.ts'
 export type { SnpFirmware, SnpProduct, SnpReportFields, SnpTcb } from './snp-report.ts'
-
-/** The moment at which simulated hardware records when nobody says otherwise. */
-export const RECORDED_AT = new Date('2026-06-01T00:00:00Z')
 
 /** What is asked of the simulated machine. Everything has a default that a strict verifier accepts (Milan apart, which it flags). */
 export interface SnpRequest {
