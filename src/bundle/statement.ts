@@ -4,7 +4,7 @@ import { decode } from '../../attestation/lib/index.ts'
 import type { Decoder, JsonObject, JsonValue } from '../../attestation/lib/index.ts'
 import { digestLength, HASH_TYPES, rootDigest } from '../model/manifest.ts'
 import type { Manifest, Resource, Serialization } from '../model/manifest.ts'
-import { nameProblem } from '../model/name.ts'
+import { ignoredPath } from '../model/name.ts'
 import { MAX_BUNDLE, readStrict } from './bundle.ts'
 import { checkFileNames, checkShardNames, quote } from './names.ts'
 import type { Problem } from './names.ts'
@@ -230,17 +230,15 @@ const resource = object(
 )
 
 function checkIgnores({ ignorePaths = [] }: Serialization, problems: Problem[]): void {
-  for (const path of ignorePaths) {
-    const fault = nameProblem(path)
-    if (fault !== null)
+  for (const path of ignorePaths)
+    if (ignoredPath(path) === null)
       problems.push({
         code: 'NAME_UNSAFE',
-        message: `a path that the signer left out does not lie inside the model: ${fault}`,
-        expected: 'a relative path without empty, "." or ".." parts',
+        message: 'a path that the signer left out does not lie inside the model, or is a pattern',
+        expected: 'a relative path without empty, "." or ".." parts or globs',
         actual: quote(path),
         hint: 'such a path could hide every file of the model; have it signed again without',
       })
-  }
 }
 
 function checkResources(

@@ -1,5 +1,5 @@
 // The single owner of the order in which a bundle is verified: form, method, signature, signer, and only then what was signed (OMS v1.0 §8).
-import { sha256Hex } from '../../attestation/lib/index.ts'
+import { sha256Hex, utf8Encode } from '../../attestation/lib/index.ts'
 import { decodeBundle } from '../bundle/bundle.ts'
 import type { Bundle } from '../bundle/bundle.ts'
 import { IN_TOTO } from '../bundle/dsse.ts'
@@ -61,7 +61,10 @@ async function authenticate(
   trust: Trust,
   at: Date,
 ): Promise<Omit<StatementResult, 'authenticated'> & { authenticated: Authenticated | null }> {
-  const inputs: VerdictInput[] = [{ name: 'signature', digest: { sha256: sha256Hex(bytes) } }]
+  const inputs: VerdictInput[] = [
+    { name: 'signature', digest: { sha256: sha256Hex(bytes) } },
+    { name: 'trust', digest: { sha256: sha256Hex(trustBytes(trust)) } },
+  ]
   const bundle = attempt('signature.bundle', () => decodeBundle(bytes))
   if (bundle.value === null) return { checks: [bundle.check], authenticated: null, inputs }
   const result = await verifyMaterial(bundle.value, bytes, trust, at)
@@ -95,6 +98,18 @@ async function authenticate(
     checks,
     authenticated: { facts, statement: statement.value, oldEncoding: result.oldEncoding },
     inputs,
+  }
+}
+
+/** What the trust rests on, so that a verdict is tied to it. */
+function trustBytes(trust: Trust): Uint8Array {
+  switch (trust.kind) {
+    case 'key':
+      return utf8Encode(trust.publicKey)
+    case 'certificate':
+      return utf8Encode(trust.roots)
+    case 'keyless':
+      return trust.trustedRoot
   }
 }
 
