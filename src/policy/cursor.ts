@@ -22,9 +22,7 @@ export class Cursor {
     throw new ZtError(
       'POLICY_INVALID',
       this.path === '' ? message : `${this.path}: ${message}`,
-      hint === undefined
-        ? { path: place(this.#file, at) }
-        : { path: place(this.#file, at), hint },
+      hint === undefined ? { path: place(this.#file, at) } : { path: place(this.#file, at), hint },
     )
   }
 
@@ -109,7 +107,8 @@ export class Cursor {
   /** A map whose keys the user chooses: names of signers, machines, rules. */
   named<T>(read: (item: Cursor, name: string) => T): ReadonlyMap<string, T> {
     if (this.node.kind !== 'map') return this.refuse(`expected a map, found ${this.kind()}`)
-    if (this.node.entries.size > MAX_ITEMS) return this.refuse(`more than ${String(MAX_ITEMS)} entries`)
+    if (this.node.entries.size > MAX_ITEMS)
+      return this.refuse(`more than ${String(MAX_ITEMS)} entries`)
     const result = new Map<string, T>()
     for (const [name, { key, value }] of this.node.entries) {
       if (!NAME.test(name)) {
@@ -190,7 +189,8 @@ export class Fields<K extends string> {
     const there = keys.filter((key) => this.has(key))
     const [first, second] = there
     if (first === undefined) return this.#cursor.refuse(`one of ${keys.join(', ')} is missing`)
-    if (second !== undefined) this.refuse(second, `\`${first}\` and \`${second}\` exclude each other`)
+    if (second !== undefined)
+      this.refuse(second, `\`${first}\` and \`${second}\` exclude each other`)
     return first
   }
 }
@@ -231,6 +231,5 @@ function plainOf(node: Yaml): unknown {
   return object
 }
 
-// eslint-disable-next-line no-control-regex -- control characters are what is looked for
 const CONTROL = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/
 const NAME = /^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/

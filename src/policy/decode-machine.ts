@@ -43,7 +43,10 @@ export function readMachine(
 
   const any = fields.get('any-measurement', (value) => value.flag()) ?? false
   if (any && fields.has('measurements'))
-    fields.refuse('any-measurement', '`measurements` and `any-measurement: true` contradict each other')
+    fields.refuse(
+      'any-measurement',
+      '`measurements` and `any-measurement: true` contradict each other',
+    )
   const measurements = any
     ? null
     : fields.need(
@@ -64,19 +67,16 @@ export function readMachine(
     platform,
     measurements,
     nonce,
-    binding:
-      (fields.get('binding', (value) => value.oneOf(REQUIRED)) ?? 'required') === 'required',
+    binding: (fields.get('binding', (value) => value.oneOf(REQUIRED)) ?? 'required') === 'required',
     maxAge,
     trustRoot: fields.get('trust-root', (value) => readTrustRoot(value, files)) ?? null,
-    options: fields.get(own, (value) => readOptions(value, decoders[own])) ?? null,
+    options:
+      fields.get(own, (value) => readOptions(value, decoders[own])) ??
+      decoders[own](Object.create(null) as JsonValue, own),
   }
 }
 
-function readMeasurement(
-  item: Cursor,
-  signers: ReadonlySet<string>,
-  files: string[],
-): Measurement {
+function readMeasurement(item: Cursor, signers: ReadonlySet<string>, files: string[]): Measurement {
   if (item.node.kind !== 'map') {
     const value = item.text('a measurement (96 hex digits)')
     if (!MEASUREMENT.test(value)) item.refuse('a measurement has 96 hex digits (48 bytes)')
@@ -104,20 +104,47 @@ function readTrustRoot(item: Cursor, files: string[]): Machine['trustRoot'] {
   return readSource(item, 'pem', files)
 }
 
-/** Attestation's decoder names the path of what it refuses; the line and column of that path are found here. */
+/** Options that the policy gives elsewhere: two places for one fact would contradict each other. */
+const ELSEWHERE: Readonly<Record<string, string>> = {
+  measurements: '`measurements` stands one level higher, beside `platform`',
+  'report-data': 'report data comes from the nonce and the model: see `nonce` and `binding`',
+}
+
+/**
+ * Attestation's decoders name their options in camel case; this file writes them with hyphens, as everything else. What they
+ * refuse comes with a path, for which line and column are found here.
+ */
 function readOptions(item: Cursor, decoder: Decoder<unknown>): unknown {
   if (item.node.kind !== 'map') return item.refuse(`expected a map, found ${item.kind()}`)
+  const options = Object.create(null) as Record<string, unknown>
+  for (const [key, { key: at, value }] of item.node.entries) {
+    if (/[A-Z_]/.test(key))
+      item.refuse(`unknown key \`${key}\``, `write \`${hyphens(key.replace('_', '-'))}\``, at)
+    if (Object.hasOwn(ELSEWHERE, key)) item.refuse(`unknown key \`${key}\``, ELSEWHERE[key], at)
+    options[camels(key)] = item.at(key, value).plain()
+  }
   try {
-    return decoder(item.plain() as JsonValue, item.path)
+    return decoder(options as JsonValue, item.path)
   } catch (error) {
     if (!(error instanceof AttestationError)) throw error
-    const at = error.path === undefined ? item : locate(item, error.path)
     const prefix = `${error.path ?? ''}: `
     const message = error.message.startsWith(prefix)
       ? error.message.slice(prefix.length)
       : error.message
-    return at.refuse(message, error.hint)
+    const unknown = /^unknown member "(.+)"$/.exec(message)?.[1]
+    return locate(item, error.path ?? item.path).refuse(
+      unknown === undefined ? message : `unknown key \`${hyphens(unknown)}\``,
+      error.hint,
+    )
   }
+}
+
+function camels(key: string): string {
+  return key.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase())
+}
+
+function hyphens(key: string): string {
+  return key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
 }
 
 /** The deepest value on the way to `path` that is there. */
@@ -127,9 +154,10 @@ function locate(item: Cursor, path: string): Cursor {
   for (const step of rest.matchAll(/\.([^.[\]]+)|\[([0-9]+)\]/g)) {
     const { node } = here
     if (step[1] !== undefined && node.kind === 'map') {
-      const entry = node.entries.get(step[1])
+      const name = here === item ? hyphens(step[1]) : step[1]
+      const entry = node.entries.get(name)
       if (entry === undefined) break
-      here = here.at(step[1], entry.value)
+      here = here.at(name, entry.value)
     } else if (step[2] !== undefined && node.kind === 'list') {
       const one = node.items[Number(step[2])]
       if (one === undefined) break

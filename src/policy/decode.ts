@@ -61,7 +61,9 @@ export function decodePolicy(input: Uint8Array, options: DecodeOptions): Policy 
     (value) => {
       const known = { signers: [...signers.keys()], machines }
       const found = value.named((item) => readRule(item, known))
-      return found.size === 0 ? value.refuse('there is no rule, so nothing would be allowed') : found
+      return found.size === 0
+        ? value.refuse('there is no rule, so nothing would be allowed')
+        : found
     },
     'a policy without rules allows nothing; `zt4ai policy init` writes a first one',
   )

@@ -52,7 +52,7 @@ export interface Machine {
   readonly maxAge: number | null
   /** `trust-root:` the chain must end at exactly this root (simulated hardware); null: at a vendor's own root. */
   readonly trustRoot: Source | { readonly kind: 'sha256'; readonly sha256: string } | null
-  /** `snp:` or `tdx:` as attestation's own decoder gave it; null where the section is absent. */
+  /** `snp:` or `tdx:` as attestation's own decoder gave it; its strict defaults where the section is absent. */
   readonly options: unknown
 }
 
@@ -175,6 +175,3 @@ export interface ResolvedPolicy {
   /** The policy and its files, for a verdict's `inputs`. */
   readonly inputs: readonly VerdictInput[]
 }
-
-/** The mode for a namespace; `exempt` means that it is not asked about at all. */
-export const EXEMPT = 'exempt'

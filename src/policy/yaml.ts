@@ -69,10 +69,12 @@ export function readYaml(text: string, file: string): Yaml {
       for (const pair of node.items) {
         const key = isScalar(pair.key) ? pair.key : null
         const start = key?.range?.[0] ?? offset
-        if (key === null || typeof key.value !== 'string') return refuse(start, 'a key must be text')
+        if (key === null || typeof key.value !== 'string')
+          return refuse(start, 'a key must be text')
         if (key.anchor !== undefined || key.tag !== undefined)
           return refuse(start, 'a key carries no anchor and no tag')
-        if (key.value === '<<') return refuse(start, 'merge keys are not allowed', HINTS['BAD_ALIAS'])
+        if (key.value === '<<')
+          return refuse(start, 'merge keys are not allowed', HINTS['BAD_ALIAS'])
         if (entries.has(key.value))
           return refuse(start, `the key \`${key.value}\` is written twice`, HINTS['DUPLICATE_KEY'])
         const at = lines.linePos(start)

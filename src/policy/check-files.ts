@@ -1,0 +1,182 @@
+// The single owner of the question what lies there: signed files as signed, nothing else, and no format that runs code.
+import type { Manifest } from '../model/manifest.ts'
+import type { Check } from '../verdict.ts'
+import { fail, pass, skip, some } from './check.ts'
+import type { FileFormat, FilesFact } from './facts.ts'
+import { matches } from './match.ts'
+import { MANIFEST_ROUTES, type ManifestRoute, type Route, type Rule } from './policy.ts'
+
+/** Judges what was found against one signed list. */
+export function checkFiles(rule: Rule, fact: FilesFact | null): readonly Check[] {
+  if (fact === null) {
+    return [
+      fail('model.files', 'FILES_UNREAD', 'no file was compared with a signed list', {
+        hint: 'the comparison needs a signature that verifies: see model.signed-by',
+      }),
+      skip('model.extra-files', 'not judged: nothing was compared'),
+      skip('model.formats', 'not judged: nothing was compared'),
+    ]
+  }
+  return [...signedFiles(rule, fact), extraFiles(rule, fact), formats(rule, fact)]
+}
+
+function signedFiles(rule: Rule, { result, route }: FilesFact): readonly Check[] {
+  const checks: Check[] = []
+  if (isManifestRoute(route) && !rule.manifestOnly.includes(route)) {
+    checks.push(
+      fail('model.route', 'ROUTE_NOT_ALLOWED', `the files were not read: the route was ${route}`, {
+        expected: ['files', 'streamed', ...rule.manifestOnly].join(' or '),
+        actual: route,
+        hint: `\`manifest-only: [${route}]\` in the rule accepts it; the loader must then check the bytes`,
+      }),
+    )
+  } else checks.push(pass('model.route', ROUTE_WORDS[route], { actual: route }))
+  for (const [index, { name, expected, actual }] of result.changed.slice(0, MOST).entries()) {
+    checks.push(
+      fail(`model.files.changed.${String(index + 1)}`, 'FILE_CHANGED', `changed: ${name}`, {
+        expected,
+        actual,
+        hint: 'restore the file that was signed, or have the new one signed',
+      }),
+    )
+  }
+  const { missing, changed } = result
+  if (missing.length > 0)
+    checks.push(
+      fail('model.files.missing', 'FILE_MISSING', `missing: ${some(missing)}`, {
+        expected: 'every signed file',
+        actual: `${String(missing.length)} missing`,
+      }),
+    )
+  if (missing.length + changed.length === 0)
+    checks.push(
+      pass('model.files', `${String(result.files)} files are the signed ones`, {
+        actual: `${String(result.files)} files, ${String(result.bytes)} bytes`,
+      }),
+    )
+  else
+    checks.push(
+      fail('model.files', 'FILE_CHANGED', 'the files are not the signed ones', {
+        expected: 'every signed file, unchanged',
+        actual: `${String(changed.length)} changed, ${String(missing.length)} missing`,
+      }),
+    )
+  return checks
+}
+
+/** So many changed files are listed one by one. */
+const MOST = 20
+
+const ROUTE_WORDS: Readonly<Record<Route, string>> = {
+  files: 'every byte was read and hashed',
+  streamed: 'every byte was hashed while it was streamed',
+  'raw-bijection': 'compared by the digests in the registry’s manifest; no byte was read here',
+  'signed-layer-map': 'compared by layer digests that the signer recorded; no byte was read here',
+  'manifest-digest': 'the registry’s manifest was signed; no byte was read here',
+  'hub-asserted': 'compared by digests that a hub asserts; no byte was read here',
+}
+
+function isManifestRoute(route: Route): route is ManifestRoute {
+  return MANIFEST_ROUTES.some((one) => one === route)
+}
+
+function extraFiles(rule: Rule, { result }: FilesFact): Check {
+  const allowed = (name: string): boolean =>
+    rule.extraAllowed.some((pattern) => matches(pattern, name))
+  const extra = result.extra.filter((name) => !allowed(name))
+  const ignored = rule.ignoredAllowed ? [] : result.ignored.filter((name) => !allowed(name))
+  const refused = [...extra, ...ignored]
+  const expected =
+    rule.extraAllowed.length === 0
+      ? 'only signed files'
+      : `only signed files, or ${rule.extraAllowed.join(', ')}`
+  if (refused.length === 0) {
+    const unsigned = result.extra.length + result.ignored.length
+    return pass(
+      'model.extra-files',
+      unsigned === 0
+        ? 'no file is there that nobody signed'
+        : `${String(unsigned)} unsigned files are allowed by the rule`,
+      { expected, actual: unsigned === 0 ? 'none' : some([...result.extra, ...result.ignored]) },
+    )
+  }
+  return fail('model.extra-files', 'FILE_EXTRA', `not signed: ${some(refused)}`, {
+    expected,
+    actual: `${String(extra.length)} extra, ${String(ignored.length)} under paths that the signer ignored`,
+    hint:
+      extra.length === 0
+        ? 'remove them, sign without --ignore, or write `extra-files: {ignored: allow}` in the rule'
+        : 'remove them, sign again, or name them under `extra-files: {allow: […]}` in the rule',
+  })
+}
+
+function formats(rule: Rule, fact: FilesFact): Check {
+  const id = 'model.formats'
+  const known = new Map<string, FileFormat[]>()
+  for (const format of fact.formats)
+    known.set(format.name, [...(known.get(format.name) ?? []), format])
+  const names = new Set([
+    ...signedNames(fact.manifest),
+    ...fact.result.extra,
+    ...fact.result.ignored,
+  ])
+  for (const missing of fact.result.missing) names.delete(missing)
+  const byName = !isManifestRoute(fact.route)
+  const unread = [...names].filter((name) => !known.has(name))
+  const named = byName ? fact.formats.filter(({ basis }) => basis === 'name') : []
+  const uncounted = Math.max(0, fact.result.files - known.size)
+
+  const refused = fact.formats.flatMap((file) => {
+    const why = refusal(rule, file)
+    return why === null ? [] : [`${file.name} (${why})`]
+  })
+  const expected = inWords(rule)
+  if (refused.length > 0) {
+    const first = fact.formats.find((file) => refusal(rule, file) !== null)
+    return fail(id, 'FORMAT_NOT_ALLOWED', `not to be loaded: ${some(refused)}`, {
+      expected,
+      actual: [...new Set(fact.formats.map(({ format }) => format))].sort().join(', '),
+      hint:
+        first?.executable === true
+          ? `convert it to safetensors or gguf, or allow \`${first.format}\` in \`formats\` (its content can run code)`
+          : `allow \`${first?.format ?? ''}\` in \`formats\``,
+    })
+  }
+  if (unread.length + named.length + uncounted > 0) {
+    const files = [...unread, ...named.map(({ name }) => name)]
+    return fail(id, 'FORMAT_UNREAD', 'the content of some files was not looked at', {
+      expected: 'the format of every file, by its content',
+      actual: files.length === 0 ? `${String(uncounted)} files without one` : some(files),
+    })
+  }
+  return pass(id, 'every file has a format that the rule allows', {
+    expected,
+    actual: [...new Set(fact.formats.map(({ format }) => format))].sort().join(', '),
+  })
+}
+
+function refusal(rule: Rule, file: FileFormat): string | null {
+  if (rule.formatsDenied.includes(file.format)) return `${file.format} is denied`
+  if (rule.formatsAllowed !== null)
+    return rule.formatsAllowed.includes(file.format)
+      ? null
+      : `${file.format} is not allowed: ${file.why}`
+  return file.executable ? `${file.format} can run code: ${file.why}` : null
+}
+
+function inWords(rule: Rule): string {
+  const allowed =
+    rule.formatsAllowed === null ? 'formats that cannot run code' : rule.formatsAllowed.join(', ')
+  return rule.formatsDenied.length === 0
+    ? allowed
+    : `${allowed}, without ${rule.formatsDenied.join(', ')}`
+}
+
+/** The files of a list; the shards of one file are one file (`path:start:end`). */
+function signedNames(manifest: Manifest | null): ReadonlySet<string> {
+  if (manifest === null) return new Set()
+  const sharded = manifest.serialization.method === 'shards'
+  return new Set(
+    manifest.resources.map(({ name }) => (sharded ? name.replace(/:[0-9]+:[0-9]+$/, '') : name)),
+  )
+}
