@@ -41,7 +41,14 @@ export async function verifySignature(
   if (authenticated === null) return { checks, authenticated: null, manifest: null, inputs }
   const { statement, facts, oldEncoding } = authenticated
   const { manifest, problems } = decodeManifest(statement, oldEncoding)
-  const all = [...checks, ...PARTS.flatMap((part) => partChecks(part, problems[part], manifest))]
+  const all = [
+    ...checks,
+    ...PARTS.flatMap((part) =>
+      oldEncoding && UNSIGNED_BEFORE.has(part) && manifest !== null
+        ? [notSigned(part, manifest)]
+        : partChecks(part, problems[part], manifest),
+    ),
+  ]
   return {
     checks: all,
     authenticated: manifest === null ? null : facts,
@@ -149,6 +156,19 @@ const TITLES: Readonly<Record<Part, string>> = {
   serialization: 'the parameters of hashing are known',
   resources: 'the listed files can lie in one model',
   root: 'the root is the one of the listed files',
+}
+
+/** What release 0.2.0 did not sign. */
+const UNSIGNED_BEFORE: ReadonlySet<Part> = new Set(['serialization', 'root'])
+
+function notSigned(part: Part, manifest: Manifest): Check {
+  return {
+    id: `signature.${part}`,
+    status: 'skip',
+    code: 'NOT_GIVEN',
+    message: `release 0.2.0 signed no ${part === 'root' ? 'root: this one is computed from the signed files' : 'parameters: its only ones are taken'}`,
+    ...(part === 'root' ? { actual: manifest.root } : {}),
+  }
 }
 
 function partChecks(part: Part, problems: readonly Problem[], manifest: Manifest | null): Check[] {

@@ -1,0 +1,74 @@
+// The single owner of reading what commands share: files, times, ignored paths, and the interruption by the user.
+import { readFileSync, statSync } from 'node:fs'
+import { isAbsolute } from 'node:path'
+import { parseTime } from '../../attestation/lib/index.ts'
+import { inModel } from '../bundle/location.ts'
+import { ZtError } from '../error.ts'
+
+const MAX_FILE = 4 * 1024 * 1024
+
+/** The bytes of a small file that an option names. @throws ZtError IO, TOO_LARGE */
+export function readBytes(path: string): Uint8Array {
+  try {
+    const stats = statSync(path)
+    if (stats.size > MAX_FILE)
+      throw new ZtError('TOO_LARGE', `the file is larger than ${MAX_FILE} bytes`, { path })
+    return readFileSync(path)
+  } catch (cause) {
+    if (cause instanceof ZtError) throw cause
+    const code = String((cause as { code?: unknown }).code)
+    throw new ZtError('IO', `the file can't be read (${code})`, { path, cause })
+  }
+}
+
+/** The same as text. */
+export function readText(path: string): string {
+  return new TextDecoder().decode(readBytes(path))
+}
+
+/** The time of `--at`, or now. @throws ZtError USAGE */
+export function readAt(text: string | undefined): Date {
+  if (text === undefined) return new Date()
+  try {
+    return parseTime(text)
+  } catch (cause) {
+    throw new ZtError('USAGE', `--at is not a time: ${text}`, {
+      hint: 'write it as RFC 3339, for example 2026-01-31T12:00:00Z',
+      cause,
+    })
+  }
+}
+
+/** Ignored paths relative to the model; absolute ones must lie inside it. @throws ZtError USAGE */
+export function readIgnores(model: string, paths: readonly string[]): string[] {
+  return paths.map((path) => {
+    if (!isAbsolute(path)) return path
+    const inside = inModel(model, path)
+    if (inside !== null) return inside
+    throw new ZtError('USAGE', 'an ignored path lies outside the model', {
+      path,
+      hint: 'write it relative to the model, for example: logs/run.txt',
+    })
+  })
+}
+
+/** Collects an option that may be given several times. */
+export function collect(value: string, previous: readonly string[]): string[] {
+  return [...previous, value]
+}
+
+/** Runs an operation that Ctrl-C and SIGTERM interrupt cleanly; a second one kills. */
+export async function interruptible<T>(run: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const controller = new AbortController()
+  const stop = (): void => {
+    controller.abort()
+  }
+  process.once('SIGINT', stop)
+  process.once('SIGTERM', stop)
+  try {
+    return await run(controller.signal)
+  } finally {
+    process.off('SIGINT', stop)
+    process.off('SIGTERM', stop)
+  }
+}

@@ -1,0 +1,164 @@
+// The single owner of `zt4ai sign`: options to a signer, a model to a signature.
+import { Command, Option } from 'commander'
+import { ZtError } from '../error.ts'
+import { HASH_TYPES } from '../model/manifest.ts'
+import type { HashType } from '../model/manifest.ts'
+import { certificateSigner } from '../sign/certificate.ts'
+import { isEncrypted, keySigner, readPrivateKey } from '../sign/key.ts'
+import { signModel } from '../sign/model.ts'
+import type { SignedModel } from '../sign/model.ts'
+import type { Signer } from '../sign/signer.ts'
+import { EXIT } from './exit.ts'
+import { collect, interruptible, readIgnores, readText } from './options.ts'
+import { progressLine, size } from './progress.ts'
+import { askPassphrase } from './prompt.ts'
+import { coloured, renderChecks } from './render.ts'
+
+interface Options {
+  readonly signature?: string
+  readonly key?: string
+  readonly certificate?: string
+  readonly chain: readonly string[]
+  readonly hash: HashType
+  readonly shardSize?: number
+  readonly ignore: readonly string[]
+  readonly allowSymlinks?: boolean
+  readonly compat?: 'reference'
+  readonly sizes?: boolean
+  readonly fsverity?: boolean
+  readonly json?: boolean
+}
+
+const HELP = `
+An encrypted key's passphrase is taken from ZT4AI_KEY_PASSPHRASE, or asked for on the terminal.
+Exit codes: 0 signed, 1 the model can't be signed, 2 usage error, 3 failed.
+
+Examples:
+  $ openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out release.pem
+  $ openssl pkey -in release.pem -pubout -out release.pub.pem
+  $ zt4ai sign ./my-model --key release.pem
+  $ zt4ai sign ./my-model --key release.pem --certificate release.crt --chain intermediate.crt
+  $ zt4ai sign weights.safetensors --key release.pem --signature weights.sig
+  $ zt4ai sign ./my-model --key release.pem --ignore logs --hash blake3
+`
+
+/** The command. */
+export function command(): Command {
+  return new Command('sign')
+    .summary('sign a model')
+    .description(
+      'Sign a model (a directory or one file): a signature over every file by name and digest.',
+    )
+    .argument('<model>', 'the directory or file')
+    .option(
+      '--signature <file>',
+      'where the signature goes (default: MODEL/model.sig for a directory, MODEL.sig for a file)',
+    )
+    .option('--key <pem>', 'private key: P-256, P-384 or P-521 (or Ed25519, our extension)')
+    .option('--certificate <pem>', "the key's certificate (its chain may follow in the same file)")
+    .option(
+      '--chain <pem>',
+      'a further certificate of the chain (repeatable)',
+      collect,
+      [] as string[],
+    )
+    .addOption(
+      new Option('--hash <type>', 'how files are hashed').choices(HASH_TYPES).default('sha256'),
+    )
+    .addOption(
+      new Option(
+        '--shard-size <bytes>',
+        'hash ranges of this size instead of whole files (few other tools can verify that)',
+      ).argParser(readSize),
+    )
+    .option(
+      '--ignore <path>',
+      'leave out this path, relative to the model (repeatable; recorded, and shown to verifiers)',
+      collect,
+      [] as string[],
+    )
+    .option('--allow-symlinks', 'follow symbolic links that stay inside the model')
+    .addOption(
+      new Option(
+        '--compat <form>',
+        'the form of the reference implementation where it differs from the specification: single files, shards',
+      ).choices(['reference']),
+    )
+    .option('--sizes', "record each file's size")
+    .option('--fsverity', "record each file's fs-verity digest, for loaders that check it")
+    .option('--json', 'write what was signed as JSON')
+    .addHelpText('after', HELP)
+    .action(run)
+}
+
+async function run(model: string, options: Options): Promise<void> {
+  const signer = await readSigner(options)
+  const line = progressLine('hashing')
+  const signed = await interruptible((signal) =>
+    signModel(model, {
+      signer,
+      signal,
+      hashType: options.hash,
+      ignorePaths: readIgnores(model, options.ignore),
+      ...(options.shardSize === undefined
+        ? {}
+        : { method: 'shards', shardSize: options.shardSize }),
+      ...(options.signature === undefined ? {} : { signature: options.signature }),
+      ...(options.allowSymlinks === true ? { allowSymlinks: true } : {}),
+      ...(options.compat === undefined ? {} : { compat: options.compat }),
+      ...(options.sizes === true ? { sizes: true } : {}),
+      ...(options.fsverity === true ? { fsverity: true } : {}),
+      ...(line.onProgress === undefined ? {} : { onProgress: line.onProgress }),
+    }),
+  ).finally(line.done)
+  report(signed, options.json === true)
+  process.exitCode = signed.manifest === null ? EXIT.refused : EXIT.allowed
+}
+
+function report({ manifest, checks, signature, files, bytes }: SignedModel, json: boolean): void {
+  if (json) {
+    const answer = {
+      signed: manifest !== null,
+      ...(manifest === null
+        ? {}
+        : { signature, name: manifest.name, digest: { sha256: manifest.root }, files, bytes }),
+      checks,
+    }
+    process.stdout.write(`${JSON.stringify(answer, null, 2)}\n`)
+    return
+  }
+  process.stderr.write(renderChecks(checks, coloured(process.stderr)))
+  process.stdout.write(
+    manifest === null
+      ? 'not signed\n'
+      : `signed ${files} ${files === 1 ? 'file' : 'files'}, ${size(bytes)}\nsha256:${manifest.root}\n${signature}\n`,
+  )
+}
+
+async function readSigner(options: Options): Promise<Signer> {
+  const { key, certificate, chain } = options
+  if (key === undefined)
+    throw new ZtError('USAGE', 'nothing says how to sign', { hint: 'give --key' })
+  if (certificate === undefined && chain.length > 0)
+    throw new ZtError('USAGE', '--chain goes with --certificate')
+  const pem = readText(key)
+  const privateKey = readPrivateKey(
+    pem,
+    isEncrypted(pem)
+      ? (process.env['ZT4AI_KEY_PASSPHRASE'] ?? (await askPassphrase(`passphrase of ${key}`)))
+      : undefined,
+  )
+  return certificate === undefined
+    ? keySigner(privateKey)
+    : certificateSigner(
+        privateKey,
+        { certificate: readText(certificate), chain: chain.map(readText) },
+        new Date(),
+      )
+}
+
+function readSize(text: string): number {
+  const value = Number(text)
+  if (/^[1-9]\d*$/.test(text) && Number.isSafeInteger(value)) return value
+  throw new ZtError('USAGE', `--shard-size is not a positive whole number of bytes: ${text}`)
+}

@@ -1,0 +1,126 @@
+// The single owner of `zt4ai verify`: options to trust, a model to a verdict.
+import { Command, Option } from 'commander'
+import { ZtError } from '../error.ts'
+import { verifyModel } from '../verify/model.ts'
+import type { Trust } from '../verify/result.ts'
+import { EXIT } from './exit.ts'
+import { collect, interruptible, readAt, readBytes, readIgnores, readText } from './options.ts'
+import { progressLine } from './progress.ts'
+import { writeVerdict } from './render.ts'
+
+interface Options {
+  readonly signature?: string
+  readonly key?: string
+  readonly ca: readonly string[]
+  readonly certificateIdentity?: string
+  readonly identity?: string
+  readonly issuer?: string
+  readonly trustedRoot?: string
+  readonly ignore: readonly string[]
+  readonly ignoreUnsigned?: boolean
+  readonly fsverity?: boolean
+  readonly at?: string
+  readonly json?: boolean
+}
+
+const HELP = `
+Exit codes: 0 allowed, 1 refused, 2 usage error, 3 no verdict could be reached.
+
+Examples:
+  $ zt4ai verify ./my-model --key release.pub.pem
+  $ zt4ai verify ./my-model --ca root.pem --certificate-identity release@example.org
+  $ zt4ai verify ./my-model --identity release@example.org --issuer https://accounts.example.org \\
+      --trusted-root trusted_root.json
+  $ zt4ai verify weights.safetensors --signature weights.sig --key release.pub.pem --json
+  $ zt4ai verify ./my-model --key release.pub.pem --ignore logs --at 2026-01-31T12:00:00Z
+`
+
+/** The command. */
+export function command(): Command {
+  return new Command('verify')
+    .summary("verify a model's signature and every file")
+    .description(
+      'Verify a model (a directory or one file): that the signer you trust signed exactly these files. You choose the method of trust; the signature never does.',
+    )
+    .argument('<model>', 'the directory or file')
+    .option(
+      '--signature <file>',
+      'the signature (default: MODEL/model.sig for a directory, MODEL.sig for a file)',
+    )
+    .addOption(
+      new Option('--key <pem>', "the signer's public key").conflicts(['ca', 'identity', 'issuer']),
+    )
+    .addOption(
+      new Option('--ca <pem>', 'root certificate that you trust to issue signers (repeatable)')
+        .argParser(collect)
+        .default([], 'none: there is no default trust')
+        .conflicts(['identity', 'issuer']),
+    )
+    .option(
+      '--certificate-identity <name>',
+      'with --ca: the email, URI or DNS name that the signer must have, exactly',
+    )
+    .option('--identity <name>', 'keyless: the identity that the signer must have, exactly')
+    .option('--issuer <url>', 'keyless: who must have vouched for the identity, exactly')
+    .option('--trusted-root <file>', 'keyless: Sigstore trusted root (JSON), for use offline')
+    .option(
+      '--ignore <path>',
+      'leave out this path, relative to the model (repeatable)',
+      collect,
+      [] as string[],
+    )
+    .option('--ignore-unsigned', 'verify only the files that were signed, whatever else lies there')
+    .option('--fsverity', 'also compare the fs-verity digests that the signer recorded')
+    .option('--at <time>', 'judge as of this time (RFC 3339; default: now)')
+    .option('--json', 'write the verdict as JSON')
+    .addHelpText('after', HELP)
+    .action(run)
+}
+
+async function run(model: string, options: Options): Promise<void> {
+  const trust = readTrust(options)
+  const at = readAt(options.at)
+  const line = progressLine('verifying')
+  const verdict = await interruptible((signal) =>
+    verifyModel(model, {
+      trust,
+      at,
+      signal,
+      ignorePaths: readIgnores(model, options.ignore),
+      ...(options.signature === undefined ? {} : { signature: options.signature }),
+      ...(options.ignoreUnsigned === true ? { ignoreUnsigned: true } : {}),
+      ...(options.fsverity === true ? { fsverity: true } : {}),
+      ...(line.onProgress === undefined ? {} : { onProgress: line.onProgress }),
+    }),
+  ).finally(line.done)
+  writeVerdict(verdict, options.json === true)
+  process.exitCode = verdict.decision === 'allow' ? EXIT.allowed : EXIT.refused
+}
+
+/** The one kind of trust that the options name. @throws ZtError USAGE */
+function readTrust(options: Options): Trust {
+  const { key, ca, certificateIdentity, identity, issuer, trustedRoot } = options
+  const keyless = identity !== undefined || issuer !== undefined
+  if (certificateIdentity !== undefined && ca.length === 0)
+    throw new ZtError('USAGE', '--certificate-identity goes with --ca')
+  if (trustedRoot !== undefined && !keyless)
+    throw new ZtError('USAGE', '--trusted-root goes with --identity and --issuer')
+  if (key !== undefined) return { kind: 'key', publicKey: readText(key) }
+  if (ca.length > 0)
+    return {
+      kind: 'certificate',
+      roots: ca.map(readText).join('\n'),
+      ...(certificateIdentity === undefined ? {} : { identity: certificateIdentity }),
+    }
+  if (!keyless)
+    throw new ZtError('USAGE', 'nothing says whom to trust', {
+      hint: 'give --key, or --ca, or --identity with --issuer',
+    })
+  if (identity === undefined || issuer === undefined)
+    throw new ZtError('USAGE', '--identity and --issuer go together', {
+      hint: 'an identity means nothing without the one who vouches for it',
+    })
+  if (trustedRoot === undefined)
+    throw new ZtError('USAGE', 'keyless verification needs --trusted-root')
+  return { kind: 'keyless', identity, issuer, trustedRoot: readBytes(trustedRoot) }
+}

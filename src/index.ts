@@ -1,0 +1,31 @@
+// The public face of the library: sign, verify, and the types of what they give.
+export { CODES } from './codes.ts'
+export type { Code } from './codes.ts'
+export { ZtError } from './error.ts'
+export { makeVerdict, PROTECTIONS, verdictJson } from './verdict.ts'
+export type { Check, CheckStatus, Protection, Verdict, VerdictInput } from './verdict.ts'
+
+export { HASH_TYPES } from './model/manifest.ts'
+export type { HashType, Manifest, Resource, Serialization } from './model/manifest.ts'
+export type { Comparison } from './model/compare.ts'
+export type { Progress } from './model/pool.ts'
+
+export { certificateSigner } from './sign/certificate.ts'
+export type { CertificateMaterial } from './sign/certificate.ts'
+export { keySigner, readPrivateKey } from './sign/key.ts'
+export type { PrivateKey } from './sign/key.ts'
+export { signModel, signStatement } from './sign/model.ts'
+export type { SignedModel, SignModelOptions } from './sign/model.ts'
+export type { SignedPieces, Signer as StatementSigner } from './sign/signer.ts'
+
+export { examineModel, verifyModel } from './verify/model.ts'
+export type { ModelResult, VerifyModelOptions } from './verify/model.ts'
+export type {
+  AuthenticatedStatement,
+  SignatureResult,
+  Signer,
+  SigningTime,
+  StatementResult,
+  Trust,
+} from './verify/result.ts'
+export { verifySignature, verifyStatement } from './verify/statement.ts'
