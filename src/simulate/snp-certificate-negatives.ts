@@ -55,8 +55,8 @@ const revocation: readonly SnpNegative[] = [
   ),
   negative(
     'crl-of-another-issuer',
-    ['CRL_INVALID'],
-    "the list is the ASK's, under its own name",
+    ['CRL_MISSING'],
+    "the list is the ASK's, under its own name: a policy that requires a list has none",
     (seed) => ({
       crl: (f) => ({
         ...f,
@@ -131,23 +131,28 @@ const roles: readonly SnpNegative[] = [
   }),
   negative(
     'ca-as-leaf',
-    ['CERT_ROLE'],
+    ['CERT_INVALID'],
     'the leaf is a certificate authority',
     asLeaf(added(standard.basicConstraints(true), standard.keyUsage('keyCertSign'))),
   ),
-  negative('ask-as-leaf', ['CERT_ROLE'], "the ASK's certificate in the leaf's place", (seed) => ({
-    certificates: { leaf: () => caFields(seed, 'vcek') },
-  })),
-  negative('leaf-as-ca', ['CHAIN_INVALID'], 'a VCEK issued the VCEK', leafAsCa),
+  negative(
+    'ask-as-leaf',
+    ['CERT_MISSING'],
+    "the ASK's certificate in the leaf's place",
+    (seed) => ({
+      certificates: { leaf: () => caFields(seed, 'vcek') },
+    }),
+  ),
+  negative('leaf-as-ca', ['CERT_ROLE'], 'a VCEK issued the VCEK', leafAsCa),
   negative(
     'ask-not-a-ca',
-    ['CHAIN_INVALID'],
+    ['CERT_ROLE'],
     'the ASK has no basicConstraints',
     asAsk(without('2.5.29.19')),
   ),
   negative(
     'ask-may-not-sign',
-    ['CHAIN_INVALID'],
+    ['CERT_ROLE'],
     "the ASK's keyUsage has no keyCertSign",
     asAsk(
       withExtensions((list) =>
@@ -157,7 +162,7 @@ const roles: readonly SnpNegative[] = [
   ),
   negative(
     'leaf-named-vcek',
-    ['CERT_ROLE'],
+    ['CERT_MISSING'],
     'the common name is VCEK, not SEV-VCEK',
     asLeaf(named('subject', 'VCEK')),
   ),
@@ -184,13 +189,13 @@ const blSpl = amd('3.1', integer(SNP_DEFAULTS.Genoa.tcb.bootLoader))
 const extensions: readonly SnpNegative[] = [
   negative(
     'duplicate-extension',
-    ['CERT_INVALID'],
+    ['FORMAT_INVALID'],
     'blSPL twice, with the same value',
     asLeaf(added(blSpl)),
   ),
   negative(
     'contradicting-extension',
-    ['CERT_INVALID'],
+    ['FORMAT_INVALID'],
     'blSPL twice, the second higher',
     asLeaf(added(amd('3.1', integer(100)))),
   ),
@@ -208,7 +213,7 @@ const extensions: readonly SnpNegative[] = [
   ),
   negative(
     'ask-unknown-critical-extension',
-    ['CHAIN_INVALID'],
+    ['CERT_INVALID'],
     'an unknown critical extension in the ASK',
     asAsk(added({ oid: '1.3.6.1.4.1.99999.1', critical: true, value: integer(1) })),
   ),
@@ -286,7 +291,7 @@ const extensions: readonly SnpNegative[] = [
     'a VLEK without cspID',
     asLeaf(without(`${AMD_ARC}.5`), { role: 'vlek' }),
   ),
-  negative('chip-id-zero', ['HWID_MISMATCH'], 'the report of a VCEK says nothing of the chip', {
+  negative('chip-id-zero', ['CHIP_ID'], 'the report of a VCEK says nothing of the chip', {
     report: { chipId: new Uint8Array(64) },
   }),
 ]
@@ -314,7 +319,7 @@ const keyed =
   })
 
 const keys: readonly SnpNegative[] = [
-  negative('forged-ark', ['ROOT_UNTRUSTED'], "all names right, all keys the forger's", forged),
+  negative('forged-ark', ['CHAIN_INVALID'], "all names right, all keys the forger's", forged),
   negative(
     'ask-signed-by-asvk',
     ['CHAIN_INVALID'],
@@ -329,13 +334,13 @@ const keys: readonly SnpNegative[] = [
   ),
   negative(
     'leaf-key-p256',
-    ['CERT_INVALID'],
+    ['UNSUPPORTED_ALGORITHM'],
     "the leaf's key is on P-256",
     keyed((seed) => ecKey('P-256', seed, 'leaf')),
   ),
   negative(
     'leaf-key-rsa',
-    ['CERT_INVALID'],
+    ['UNSUPPORTED_ALGORITHM'],
     "the leaf's key is RSA",
     keyed((seed) => snpKeys(seed, 'Genoa').ark),
   ),
@@ -352,7 +357,7 @@ const keys: readonly SnpNegative[] = [
     (seed) =>
       asLeaf((f) => ({ ...f, signer: ecKey('P-384', seed, 'not RSA'), algorithm: PSS.plain })),
   ),
-  negative('ask-key-2048', ['CERT_INVALID'], 'an ASK of 2048 bits', (seed) => {
+  negative('ask-key-2048', ['UNSUPPORTED_ALGORITHM'], 'an ASK of 2048 bits', (seed) => {
     const short = rsaKey(seed, 'short ASK', 2048)
     return {
       certificates: {
@@ -374,12 +379,14 @@ const validity = (['ark', 'ask', 'leaf'] as const).flatMap((level): readonly Snp
       ['CERT_EXPIRED'],
       `the ${level} ended a day before`,
       at((f) => ({ ...f, notBefore: daysFrom(now, -60), notAfter: daysFrom(now, -1) })),
+      'own root',
     ),
     negative(
       `${level}-not-yet-valid`,
       ['CERT_NOT_YET_VALID'],
       `the ${level} begins a day later`,
       at((f) => ({ ...f, notBefore: daysFrom(now, 1) })),
+      'own root',
     ),
   ]
 })

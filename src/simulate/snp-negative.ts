@@ -10,12 +10,13 @@ export type SnpNegative = Negative<SnpEvidence>
 /** A request, or one that depends on the seed because it needs the vendor's keys. */
 type Ask = SnpRequest | ((seed: string) => SnpRequest)
 
-/** A negative on the machine that `ask` describes, judged under the root of that machine's vendor. */
+/** A negative on the machine that `ask` describes, judged under the vendor's sound root, or under the root that the evidence came with. */
 export function snpNegative(
   name: string,
   codes: readonly Code[],
   why: string,
   ask: Ask,
+  trust: "vendor's root" | 'own root' = "vendor's root",
 ): SnpNegative {
   return {
     name,
@@ -23,7 +24,9 @@ export function snpNegative(
     codes,
     record: (seed = 'zt4ai') => {
       const evidence = simulateSnp({ seed, ...(typeof ask === 'function' ? ask(seed) : ask) })
-      return { evidence, trustedRoot: caCertificate(seed, evidence.product, 'ark') }
+      const trustedRoot =
+        trust === 'own root' ? evidence.ark : caCertificate(seed, evidence.product, 'ark')
+      return { evidence, trustedRoot }
     },
   }
 }

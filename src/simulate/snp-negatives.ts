@@ -75,7 +75,7 @@ const tcbBoundaries = COMPONENTS.flatMap((component): readonly SnpNegative[] => 
       : [
           negative(
             `report-${component}-beyond-range`,
-            ['FORMAT_INVALID'],
+            ['RESERVED_NOT_ZERO'],
             `${component} is 128 in report and leaf`,
             {
               product,
@@ -107,15 +107,15 @@ const product: readonly SnpNegative[] = [
   negative('cpuid-of-turin', ['PRODUCT_MISMATCH'], 'CPUID says Turin, the chain Genoa', {
     report: { cpuid: SNP_DEFAULTS.Turin.cpuid },
   }),
-  negative('cpuid-unknown', ['PRODUCT_MISMATCH'], 'CPUID of a family before SNP', {
+  negative('cpuid-unknown', ['PRODUCT_UNKNOWN'], 'CPUID of a family before SNP', {
     report: { cpuid: { family: 0x17, model: 0x31, stepping: 0 } },
   }),
-  negative('cpuid-beyond-a0', ['PRODUCT_MISMATCH'], 'model B0h follows the range A0h to AFh', {
+  negative('cpuid-beyond-a0', ['PRODUCT_UNKNOWN'], 'model B0h follows the range A0h to AFh', {
     report: { cpuid: { ...GENOA_A0, model: 0xb0 } },
   }),
   negative(
     'turin-vlek-under-milan',
-    ['CHAIN_INVALID'],
+    ['CERT_MISSING'],
     "a Turin VLEK in a chain with Milan's ASVK",
     (seed) => ({
       product: 'Turin',
@@ -130,7 +130,7 @@ const product: readonly SnpNegative[] = [
   ),
   negative(
     'turin-vlek-named-milan',
-    ['PRODUCT_MISMATCH'],
+    ['CERT_INVALID'],
     'a Turin VLEK that names Milan, as genuine VLEKs of Milan do',
     asLeaf(replaced('2', ia5('Milan')), { product: 'Turin', role: 'vlek' }),
   ),
@@ -199,7 +199,7 @@ const fields: readonly SnpNegative[] = [
       report: { authorKeyDigest: new Uint8Array(48).fill(1) },
     },
   ),
-  negative('tcb-reserved', ['FORMAT_INVALID'], 'a reserved byte of CURRENT_TCB', {
+  negative('tcb-reserved', ['RESERVED_NOT_ZERO'], 'a reserved byte of CURRENT_TCB', {
     report: patched(0x38 + 2, 1),
   }),
   negative('debug', ['DEBUG'], 'the guest may be debugged', {
