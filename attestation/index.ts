@@ -12,3 +12,11 @@ export type {
   Platform,
   TrustworthinessVector,
 } from './result.ts'
+export { attest } from './attest.ts'
+export type { AttestationPolicy, AttestOptions } from './attest.ts'
+export type { Authenticated } from './authenticated.ts'
+export type { Expected } from './expected.ts'
+export { userRoots, VENDOR_ROOTS } from './roots.ts'
+export type { TrustRoot } from './roots.ts'
+export { attestSnp, decodeSnpPolicy, SnpTrust, STRICT_SNP_POLICY } from './snp/index.ts'
+export type { SnpOptions, SnpPolicy } from './snp/index.ts'

@@ -1,9 +1,9 @@
 // The single owner of appraising an authenticated SNP report: every check of the owner's policy, in one stable order, whichever fail.
 import type { Authenticated } from '../authenticated.ts'
-import { modelBinding } from '../binding.ts'
-import type { ModelBinding } from '../binding.ts'
 import { fail, pass, skip, warn } from '../check.ts'
 import type { Code } from '../codes.ts'
+import { checkExpected } from '../expected.ts'
+import type { Expected } from '../expected.ts'
 import { bytesToHex, equalBytes, isZero } from '../lib/bytes.ts'
 import type { Check } from '../result.ts'
 import type { SnpFacts } from './authenticate.ts'
@@ -13,14 +13,6 @@ import { tcbRow } from './product.ts'
 import { PLATFORM_BITS, POLICY_BITS } from './report.ts'
 import type { FirmwareVersion } from './report.ts'
 import { below, describeTcb } from './tcb.ts'
-
-/** What the relying party expects of this one report. */
-export interface Expected {
-  /** 1 to 64 bytes: REPORT_DATA must be these, followed by zeros. With a `binding` it must be the nonce of that instead. */
-  readonly nonce?: Uint8Array
-  /** REPORT_DATA must be the model binding of these. */
-  readonly binding?: ModelBinding
-}
 
 export interface SnpAppraisal {
   readonly checks: readonly Check[]
@@ -110,7 +102,7 @@ export function appraiseSnp(
       )
     }
   }
-  checks.push(nonce(facts, expected), binding(facts, expected.binding))
+  checks.push(...checkExpected('snp', facts.report.reportData, expected))
   return { checks, waived }
 }
 
@@ -160,8 +152,8 @@ function broken<K extends string>(
 function policyBits({ report }: SnpFacts, policy: SnpPolicy): Check {
   const id = 'snp.policy-bits'
   const actual = `0x${report.policy.toString(16)}`
-  const { DEBUG: _, ...positions } = POLICY_BITS
-  const problems = broken(report.policy, positions, policy.policyBits)
+  const withoutDebug = { ...policy.policyBits, DEBUG: 'allowed' } as const // has its own check
+  const problems = broken(report.policy, POLICY_BITS, withoutDebug)
   return problems.length === 0
     ? pass(id, 'the guest policy is accepted', { actual })
     : fail(id, 'POLICY_BITS', `the guest policy: ${problems.join(', ')}`, { actual })
@@ -382,32 +374,4 @@ function reportData({ report }: SnpFacts, { reportData: wanted }: SnpPolicy): Ch
   return equalBytes(wanted, report.reportData)
     ? pass(id, 'the report data is as expected', more)
     : fail(id, 'REPORT_DATA', 'the report data is not as expected', more)
-}
-
-function nonce({ report }: SnpFacts, { nonce: wanted, binding: bound }: Expected): Check {
-  const id = 'snp.nonce'
-  if (wanted === undefined) return skip(id, 'no nonce was given')
-  if (bound !== undefined && equalBytes(bound.nonce, wanted)) {
-    return skip(id, 'the model binding contains the nonce')
-  }
-  const { reportData: data } = report
-  const answered =
-    wanted.length >= 1 &&
-    wanted.length <= data.length &&
-    equalBytes(wanted, data.subarray(0, wanted.length)) &&
-    isZero(data.subarray(wanted.length))
-  const more = { expected: bytesToHex(wanted), actual: bytesToHex(data) }
-  return answered
-    ? pass(id, 'the report answers the nonce', more)
-    : fail(id, 'NONCE', 'the report does not answer the nonce', more)
-}
-
-function binding({ report }: SnpFacts, parts: ModelBinding | undefined): Check {
-  const id = 'snp.model-binding'
-  if (parts === undefined) return skip(id, 'no model was given that the report should be bound to')
-  const wanted = modelBinding(parts)
-  const more = { expected: bytesToHex(wanted), actual: bytesToHex(report.reportData) }
-  return equalBytes(wanted, report.reportData)
-    ? pass(id, 'the report is bound to this model and this nonce', more)
-    : fail(id, 'MODEL_BINDING', 'the report is not bound to this model and this nonce', more)
 }
