@@ -42,7 +42,7 @@ function refuse(message: string, offset: number): never {
 
 /**
  * Parses exactly one DER value and everything inside it.
- * @param limits.maxBytes largest input, 1 MiB unless told; `maxDepth`: deepest nesting, 24 unless told
+ * @param limits.maxBytes largest input, 1 MiB unless told; `maxDepth`: deepest nesting of constructed values, 24 unless told
  * @throws AttestationError FORMAT_INVALID, TRUNCATED, TRAILING_DATA, TOO_LARGE
  */
 export function parseDer(
@@ -107,7 +107,7 @@ function parseAt(bytes: Uint8Array, start: number, end: number, depth: number): 
   if (tag < 0x40 && tag !== TAG.sequence && tag !== TAG.set) {
     refuse('a constructed form that DER does not have', start)
   }
-  if (depth <= 1) throw new AttestationError('TOO_LARGE', 'DER is nested too deeply')
+  if (depth === 0) throw new AttestationError('TOO_LARGE', 'DER is nested too deeply')
   const children: Der[] = []
   while (at < stop) {
     const child = parseAt(bytes, at, stop, depth - 1)

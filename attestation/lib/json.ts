@@ -195,9 +195,10 @@ class Scanner {
       const code = text.charCodeAt(at)
       if (code === QUOTE) {
         pieces.push(text.slice(from, at))
-        this.#at = at + 1
         const value = pieces.join('')
+        this.#at = at
         if (LONE_SURROGATE.test(value)) this.#fail('a lone surrogate')
+        this.#at = at + 1
         return value
       }
       if (code === BACKSLASH) {
