@@ -77,6 +77,7 @@ export const CODES = {
   ATTRIBUTES: 'an attribute is set that must not be, or not set that must be',
   XFAM: 'the extended features are not the ones that are accepted',
   RTMR: 'a run-time measurement register does not hold a reference value',
+  RTMR_REPLAY: 'the event log does not replay into the run-time measurement registers',
   CONFIG_ID: 'the configuration identity is not a reference value',
   OWNER: 'the owner or its configuration is not a reference value',
   MRSEAM: 'the measurement of the TDX module is not a reference value',

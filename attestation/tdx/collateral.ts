@@ -168,7 +168,10 @@ export function decodeTcbInfo(bytes: Uint8Array): TcbInfo {
   )
   refuseDuplicates(levels.map(platformKey), '$.tcbInfo.tcbLevels')
   const tdx = json.id === 'TDX'
-  if (tdx !== (json.tdxModule !== undefined) || levels.some((l) => tdx !== (l.tdxComponents !== null)))
+  if (
+    tdx !== (json.tdxModule !== undefined) ||
+    levels.some((l) => tdx !== (l.tdxComponents !== null))
+  )
     throw malformed('$.tcbInfo', `the TDX members do not fit a TCB info for ${json.id}`)
   const identities = (json.tdxModuleIdentities ?? []).map((identity) => ({
     id: identity.id.toUpperCase(),
@@ -222,10 +225,7 @@ const platformKey = (level: PlatformLevel): readonly number[] => [
   level.pceSvn,
 ]
 
-function orderIsvLevels(
-  levels: readonly IsvLevelJson[],
-  path: string,
-): readonly IsvLevel[] {
+function orderIsvLevels(levels: readonly IsvLevelJson[], path: string): readonly IsvLevel[] {
   const key = (level: IsvLevel): readonly number[] => [level.isvSvn]
   const ordered = descending(
     levels.map((level) => ({

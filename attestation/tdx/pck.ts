@@ -78,11 +78,7 @@ function invalid(message: string): AttestationError {
 }
 
 /** Reads `SEQUENCE OF { OID prefix.n, value }` with exactly the elements `names`, in any order. */
-function elements(
-  node: Der,
-  prefix: string,
-  names: readonly number[],
-): ReadonlyMap<number, Der> {
+function elements(node: Der, prefix: string, names: readonly number[]): ReadonlyMap<number, Der> {
   const found = new Map<number, Der>()
   for (const pair of derSequence(node)) {
     const [name, value, ...rest] = derSequence(pair)
@@ -119,8 +115,7 @@ function small(node: Der, max: number): number {
 
 function sgxType(node: Der): PckFacts['sgxType'] {
   const type = SGX_TYPES[Number(derEnumerated(node))]
-  if (type === undefined)
-    throw invalid('the SGX type is not one that is known')
+  if (type === undefined) throw invalid('the SGX type is not one that is known')
   return type
 }
 

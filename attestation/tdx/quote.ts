@@ -310,4 +310,3 @@ function certification(reader: Reader, wanted: number): Uint8Array {
     )
   return reader.bytes(length)
 }
-

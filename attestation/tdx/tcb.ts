@@ -1,5 +1,11 @@
 // The single owner of Intel's TCB evaluation: which level a platform, a TDX module and a quoting enclave are at, and what the levels mean together.
-import type { QeIdentity, TcbInfo, PlatformLevel, IsvLevel, TdxModuleIdentity } from './collateral.ts'
+import type {
+  QeIdentity,
+  TcbInfo,
+  PlatformLevel,
+  IsvLevel,
+  TdxModuleIdentity,
+} from './collateral.ts'
 import type { PckFacts } from './pck.ts'
 import type { Code } from '../codes.ts'
 

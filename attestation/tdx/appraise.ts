@@ -1,0 +1,431 @@
+// The single owner of appraising an authenticated quote: every check of the owner's policy, in one stable order, whichever fail.
+import type { Authenticated } from '../authenticated.ts'
+import { fail, pass, skip, warn } from '../check.ts'
+import type { Code } from '../codes.ts'
+import { checkExpected } from '../expected.ts'
+import type { Expected } from '../expected.ts'
+import { bytesToHex, equalBytes } from '../lib/bytes.ts'
+import { formatTime } from '../lib/time.ts'
+import type { Check } from '../result.ts'
+import type { QuoteFacts } from './authenticate.ts'
+import { SGX_FLAGS, STRICT_SGX_POLICY, STRICT_TDX_POLICY, TD_ATTRIBUTES } from './policy.ts'
+import type { BitRule, IntelPolicy, SgxPolicy, TdxPolicy } from './policy.ts'
+import type { SgxReport, TdReport } from './quote.ts'
+import { evaluateTcb } from './tcb.ts'
+import type { TcbEvaluation } from './tcb.ts'
+
+/** What the relying party expects of this one quote. */
+export interface TdxExpected extends Expected {
+  /** RTMR0 to RTMR3 as an event log replays into them, 48 bytes each; the quote must hold the same. TDX only. */
+  readonly replayedRtmrs?: readonly Uint8Array[]
+}
+
+export interface Appraisal {
+  readonly checks: readonly Check[]
+  /** Null if the collateral that it rests on was not there or does not hold. */
+  readonly tcb: TcbEvaluation | null
+}
+
+/** XFAM: x87 and SSE must be on (bits 0, 1), and nothing beyond these bits may be (TDX module specification, "fixed" bits). */
+const XFAM_REQUIRED = 0x3n
+const XFAM_ALLOWED = 0x6dbe7n
+
+/** Appraises a TD. Every rule is run and reported; a rule that holds only because the policy is looser than the strict default says so: `warn`, WAIVED. */
+export function appraiseTdx(
+  facts: Authenticated<QuoteFacts>,
+  policy: TdxPolicy,
+  at: Date,
+  expected: TdxExpected = {},
+): Appraisal {
+  const { body } = facts.quote
+  if (body.type === 'sgx') return { checks: [wrongTee('tdx')], tcb: null }
+  const { report } = body
+  const tcb = evaluate(facts)
+  const rtmr = (index: 0 | 1 | 2 | 3): Check =>
+    oneOf(
+      `tdx.rtmr${index}`,
+      'RTMR',
+      `RTMR${index}`,
+      report.rtmrs[index],
+      policy[`rtmr${index}` as const],
+    )
+  return {
+    tcb,
+    checks: [
+      ...platformChecks('tdx', facts, tcb, policy, at),
+      debugTd(report),
+      waivable(tdAttributes(report, policy), tdAttributes(report, STRICT_TDX_POLICY)),
+      waivable(unknownTdAttributes(report, policy), unknownTdAttributes(report, STRICT_TDX_POLICY)),
+      xfamFixed(report),
+      numberIn('tdx.xfam', 'XFAM', 'XFAM', report.xfam, policy.xfam),
+      minimumTeeTcbSvn(report, policy.minimumTeeTcbSvn),
+      oneOf('tdx.mrtd', 'MEASUREMENT', 'MRTD', report.mrTd, policy.mrTd),
+      oneOf('tdx.mrseam', 'MRSEAM', 'MRSEAM', report.mrSeam, policy.mrSeam),
+      oneOf('tdx.mrconfigid', 'CONFIG_ID', 'MRCONFIGID', report.mrConfigId, policy.mrConfigId),
+      oneOf('tdx.mrowner', 'OWNER', 'MROWNER', report.mrOwner, policy.mrOwner),
+      oneOf(
+        'tdx.mrownerconfig',
+        'OWNER',
+        'MROWNERCONFIG',
+        report.mrOwnerConfig,
+        policy.mrOwnerConfig,
+      ),
+      oneOf('tdx.mrservicetd', 'SERVICE_TD', 'MRSERVICETD', report.mrServiceTd, policy.mrServiceTd),
+      rtmr(0),
+      rtmr(1),
+      rtmr(2),
+      rtmr(3),
+      replayed(report, expected.replayedRtmrs),
+      reportData('tdx', report.reportData, policy.reportData),
+      ...checkExpected('tdx', report.reportData, expected),
+    ],
+  }
+}
+
+/** Appraises an SGX enclave, in the same way. */
+export function appraiseSgx(
+  facts: Authenticated<QuoteFacts>,
+  policy: SgxPolicy,
+  at: Date,
+  expected: Expected = {},
+): Appraisal {
+  const { body } = facts.quote
+  if (body.type !== 'sgx') return { checks: [wrongTee('sgx')], tcb: null }
+  const { report } = body
+  const tcb = evaluate(facts)
+  const xfrm = new DataView(
+    report.attributes.buffer,
+    report.attributes.byteOffset,
+    16,
+  ).getBigUint64(8, true)
+  return {
+    tcb,
+    checks: [
+      ...platformChecks('sgx', facts, tcb, policy, at),
+      debugEnclave(report),
+      waivable(enclaveFlags(report, policy), enclaveFlags(report, STRICT_SGX_POLICY)),
+      numberIn('sgx.xfrm', 'XFAM', 'XFRM', xfrm, policy.xfrm),
+      numberIn('sgx.miscselect', 'ATTRIBUTES', 'MISCSELECT', report.miscSelect, policy.miscSelect),
+      oneOf('sgx.mrenclave', 'MEASUREMENT', 'MRENCLAVE', report.mrEnclave, policy.mrEnclave),
+      oneOf('sgx.mrsigner', 'SIGNER', 'MRSIGNER', report.mrSigner, policy.mrSigner),
+      numberIn('sgx.isvprodid', 'SIGNER', 'ISVPRODID', report.isvProdId, policy.isvProdId),
+      atLeast('sgx.isvsvn', 'ISV_SVN', 'ISVSVN', report.isvSvn, policy.minimumIsvSvn),
+      oneOf('sgx.configid', 'CONFIG_ID', 'CONFIGID', report.configId, policy.configId),
+      atLeast('sgx.configsvn', 'CONFIG_ID', 'CONFIGSVN', report.configSvn, policy.minimumConfigSvn),
+      oneOf('sgx.isvfamilyid', 'SIGNER', 'ISVFAMILYID', report.isvFamilyId, policy.isvFamilyId),
+      oneOf('sgx.isvextprodid', 'SIGNER', 'ISVEXTPRODID', report.isvExtProdId, policy.isvExtProdId),
+      reportData('sgx', report.reportData, policy.reportData),
+      ...checkExpected('sgx', report.reportData, expected),
+    ],
+  }
+}
+
+function wrongTee(tee: 'sgx' | 'tdx'): Check {
+  return fail(`${tee}.body`, 'COLLATERAL_MISMATCH', 'the policy is for another kind of TEE')
+}
+
+function evaluate({ quote, pck, tcbInfo, qeIdentity }: QuoteFacts): TcbEvaluation | null {
+  if (tcbInfo === null || qeIdentity === null) return null
+  const td = quote.body.type === 'sgx' ? null : quote.body.report
+  return evaluateTcb({
+    tcbInfo,
+    qeIdentity,
+    pck,
+    qeIsvSvn: quote.qeReport.isvSvn,
+    teeTcbSvn: td?.teeTcbSvn ?? null,
+    teeTcbSvn2: td?.teeTcbSvn2 ?? null,
+  })
+}
+
+function platformChecks(
+  tee: 'sgx' | 'tdx',
+  facts: QuoteFacts,
+  tcb: TcbEvaluation | null,
+  policy: IntelPolicy,
+  at: Date,
+): Check[] {
+  const { quote, pck } = facts
+  const strict = STRICT_TDX_POLICY
+  const vendor = (accepted: IntelPolicy): Check =>
+    oneOf(
+      `${tee}.qe.vendor`,
+      'QE_VENDOR',
+      'vendor of the quoting enclave',
+      quote.qeVendorId,
+      accepted.qeVendorIds,
+    )
+  return [
+    waivable(tcbStatus(tee, tcb, policy), tcbStatus(tee, tcb, strict)),
+    advisories(tee, tcb, policy, at),
+    tcbDate(tee, tcb, policy.minimumTcbDate),
+    evaluationNumber(
+      `${tee}.tcbInfo.number`,
+      'TCB info',
+      facts.tcbInfo,
+      policy.minimumEvaluationNumbers.tcbInfo,
+    ),
+    evaluationNumber(
+      `${tee}.qeIdentity.number`,
+      'identity of the quoting enclave',
+      facts.qeIdentity,
+      policy.minimumEvaluationNumbers.qeIdentity,
+    ),
+    waivable(vendor(policy), vendor(strict)),
+    atLeast(
+      `${tee}.qe.svn`,
+      'QE_SVN',
+      'quoting enclave’s ISVSVN',
+      quote.qeReport.isvSvn,
+      policy.minimumQeSvn,
+    ),
+    atLeast(`${tee}.pce.svn`, 'QE_SVN', 'PCESVN', pck.pceSvn, policy.minimumPceSvn),
+    oneOf(`${tee}.fmspc`, 'FMSPC', 'FMSPC', pck.fmspc, policy.fmspcs),
+    oneOf(`${tee}.ppid`, 'PPID', 'PPID', pck.ppid, policy.ppids),
+  ]
+}
+
+/** A rule that holds under the policy and would not under the strict default is waived, not passed. */
+function waivable(check: Check, strict: Check): Check {
+  if (check.status !== 'pass' || strict.status !== 'fail') return check
+  const { expected, actual } = strict
+  return warn(check.id, 'WAIVED', `${strict.message}; the policy accepts it`, {
+    ...(expected === undefined ? {} : { expected }),
+    ...(actual === undefined ? {} : { actual }),
+  })
+}
+
+/** Intel QVL 4.1.2.5.18 to 20. A TCB that no level covers, or whose status is not known, has no status that could be accepted. */
+function tcbStatus(
+  tee: 'sgx' | 'tdx',
+  tcb: TcbEvaluation | null,
+  { tcbStatuses }: Pick<IntelPolicy, 'tcbStatuses'>,
+): Check {
+  const id = `${tee}.tcb.status`
+  if (tcb === null)
+    return skip(id, 'without collateral the TCB has no status', 'COLLATERAL_MISSING')
+  const [problem] = tcb.problems
+  if (problem !== undefined)
+    return fail(id, problem.code, tcb.problems.map(({ message }) => message).join('; '))
+  if (tcb.status === null) return fail(id, 'TCB_STATUS_UNKNOWN', 'the TCB has no status')
+  const more = { expected: tcbStatuses.join(' or '), actual: tcb.status }
+  return tcb.status !== 'Revoked' && tcbStatuses.includes(tcb.status)
+    ? pass(id, `the TCB is ${tcb.status}`, more)
+    : fail(id, 'TCB_STATUS', `the TCB is ${tcb.status}`, more)
+}
+
+/** Up to date means that nothing is open. In any other status every advisory needs an exception of its own that has not run out. */
+function advisories(
+  tee: 'sgx' | 'tdx',
+  tcb: TcbEvaluation | null,
+  { advisoryExceptions }: IntelPolicy,
+  at: Date,
+): Check {
+  const id = `${tee}.tcb.advisories`
+  if (tcb?.status == null)
+    return skip(id, 'without a TCB status no advisory can be judged', 'COLLATERAL_MISSING')
+  if (tcb.status === 'UpToDate') return pass(id, 'the TCB is up to date, so no advisory is open')
+  const open: string[] = []
+  const excused: string[] = []
+  for (const advisory of tcb.advisoryIds) {
+    const exception = advisoryExceptions.find((each) => each.advisory === advisory)
+    if (exception === undefined) open.push(advisory)
+    else if (!(at <= exception.expires))
+      open.push(`${advisory} (its exception ended ${formatTime(exception.expires)})`)
+    else
+      excused.push(
+        `${advisory} (${exception.owner} until ${formatTime(exception.expires)}: ${exception.reason})`,
+      )
+  }
+  if (open.length > 0)
+    return fail(id, 'TCB_ADVISORY', `open: ${open.join(', ')}`, {
+      actual: tcb.advisoryIds.join(', '),
+      hint: 'update the platform, or accept an advisory for a while with advisoryExceptions',
+    })
+  return excused.length === 0
+    ? pass(id, 'no advisory applies')
+    : warn(id, 'WAIVED', `excused: ${excused.join(', ')}`, { actual: tcb.advisoryIds.join(', ') })
+}
+
+function tcbDate(tee: 'sgx' | 'tdx', tcb: TcbEvaluation | null, minimum: Date | undefined): Check {
+  const id = `${tee}.tcb.date`
+  if (minimum === undefined) return skip(id, 'no minimum TCB date was given')
+  if (tcb?.tcbDate == null) return fail(id, 'TCB_DATE', 'the TCB has no date')
+  const more = { expected: `from ${formatTime(minimum)} on`, actual: formatTime(tcb.tcbDate) }
+  return tcb.tcbDate >= minimum
+    ? pass(id, 'the TCB is recent enough', more)
+    : fail(id, 'TCB_DATE', 'the TCB is too old', more)
+}
+
+function evaluationNumber(
+  id: string,
+  what: string,
+  statement: { readonly evaluationNumber: number } | null,
+  minimum: number | undefined,
+): Check {
+  if (minimum === undefined)
+    return skip(id, `no minimum evaluation number of the ${what} was given`)
+  if (statement === null) return fail(id, 'EVAL_NUMBER_LOW', `there is no ${what}`)
+  const more = { expected: `at least ${minimum}`, actual: `${statement.evaluationNumber}` }
+  return statement.evaluationNumber >= minimum
+    ? pass(id, `the ${what} is recent enough`, more)
+    : fail(id, 'EVAL_NUMBER_LOW', `the ${what} has an evaluation number that is too low`, more)
+}
+
+function debugTd({ tdAttributes: attributes }: TdReport): Check {
+  return (attributes & 1n) === 0n
+    ? pass('tdx.debug', 'the TD can’t be debugged')
+    : fail('tdx.debug', 'DEBUG', 'the TD can be debugged: the host can read its memory')
+}
+
+function debugEnclave({ attributes }: SgxReport): Check {
+  return ((attributes[0] ?? 0) & 2) === 0
+    ? pass('sgx.debug', 'the enclave can’t be debugged')
+    : fail('sgx.debug', 'DEBUG', 'the enclave can be debugged: its memory can be read from outside')
+}
+
+/** Every bit that breaks its rule, in words. */
+function broken<K extends string>(
+  value: bigint,
+  positions: Readonly<Record<K, number>>,
+  rules: Readonly<Record<K, BitRule>>,
+): string[] {
+  return (Object.keys(positions) as K[]).flatMap((name) => {
+    const set = ((value >> BigInt(positions[name])) & 1n) === 1n
+    if (rules[name] === 'required' && !set) return [`${name} must be set`]
+    if (rules[name] === 'refused' && set) return [`${name} must not be set`]
+    return []
+  })
+}
+
+const maskOf = (positions: Readonly<Record<string, number>>): bigint =>
+  Object.values(positions).reduce((mask, position) => mask | (1n << BigInt(position)), 0n)
+const KNOWN_TD_ATTRIBUTES = maskOf(TD_ATTRIBUTES)
+const KNOWN_SGX_FLAGS = maskOf(SGX_FLAGS)
+
+const hex = (value: bigint | number): string => `0x${value.toString(16)}`
+
+function tdAttributes(report: TdReport, policy: Pick<TdxPolicy, 'tdAttributes'>): Check {
+  const id = 'tdx.attributes'
+  const problems = broken(report.tdAttributes, TD_ATTRIBUTES, policy.tdAttributes)
+  const actual = hex(report.tdAttributes)
+  return problems.length === 0
+    ? pass(id, 'the attributes of the TD are accepted', { actual })
+    : fail(id, 'ATTRIBUTES', problems.join(', '), { actual })
+}
+
+function unknownTdAttributes(
+  report: TdReport,
+  policy: Pick<TdxPolicy, 'unknownTdAttributes'>,
+): Check {
+  const id = 'tdx.attributes-unknown'
+  const refused = report.tdAttributes & ~KNOWN_TD_ATTRIBUTES & ~policy.unknownTdAttributes
+  return refused === 0n
+    ? pass(id, 'no unknown attribute is set that must not be')
+    : fail(id, 'ATTRIBUTES', 'attributes are set that this verifier does not know', {
+        actual: hex(refused),
+      })
+}
+
+function enclaveFlags(report: SgxReport, policy: Pick<SgxPolicy, 'flags'>): Check {
+  const id = 'sgx.attributes'
+  const flags = new DataView(
+    report.attributes.buffer,
+    report.attributes.byteOffset,
+    16,
+  ).getBigUint64(0, true)
+  const problems = broken(flags, SGX_FLAGS, policy.flags)
+  const unknown = flags & ~KNOWN_SGX_FLAGS
+  if (unknown !== 0n) problems.push(`the unknown flags ${hex(unknown)} must not be set`)
+  return problems.length === 0
+    ? pass(id, 'the attributes of the enclave are accepted', { actual: hex(flags) })
+    : fail(id, 'ATTRIBUTES', problems.join(', '), { actual: hex(flags) })
+}
+
+function xfamFixed({ xfam }: TdReport): Check {
+  const id = 'tdx.xfam-fixed'
+  const problems: string[] = []
+  if ((xfam & XFAM_REQUIRED) !== XFAM_REQUIRED) problems.push('x87 and SSE must be on')
+  if ((xfam & ~XFAM_ALLOWED) !== 0n) problems.push(`${hex(xfam & ~XFAM_ALLOWED)} must not be set`)
+  return problems.length === 0
+    ? pass(id, 'the fixed bits of XFAM are as the TDX module demands', { actual: hex(xfam) })
+    : fail(id, 'XFAM', problems.join(', '), { actual: hex(xfam) })
+}
+
+function minimumTeeTcbSvn(report: TdReport, minimum: Uint8Array | undefined): Check {
+  const id = 'tdx.tee-tcb-svn'
+  if (minimum === undefined) return skip(id, 'no minimum TEE_TCB_SVN was given')
+  const more = {
+    expected: `at least ${bytesToHex(minimum)}`,
+    actual: bytesToHex(report.teeTcbSvn),
+  }
+  return minimum.every((svn, index) => (report.teeTcbSvn[index] ?? 0) >= svn)
+    ? pass(id, 'every component of TEE_TCB_SVN is high enough', more)
+    : fail(id, 'TCB_BELOW_MINIMUM', 'a component of TEE_TCB_SVN is too low', more)
+}
+
+function oneOf(
+  id: string,
+  code: Code,
+  name: string,
+  value: Uint8Array | null,
+  values: readonly Uint8Array[] | undefined,
+): Check {
+  if (values === undefined) return skip(id, `no reference value for the ${name} was given`)
+  const [first] = values
+  const expected =
+    first !== undefined && values.length === 1 ? bytesToHex(first) : `one of ${values.length}`
+  if (value === null) return fail(id, code, `the quote has no ${name}`, { expected })
+  const actual = bytesToHex(value)
+  return values.some((each) => equalBytes(each, value))
+    ? pass(id, `the ${name} is a reference value`, { actual })
+    : fail(id, code, `the ${name} is not a reference value`, { expected, actual })
+}
+
+function numberIn<T extends bigint | number>(
+  id: string,
+  code: Code,
+  name: string,
+  value: T,
+  values: readonly T[] | undefined,
+): Check {
+  if (values === undefined) return skip(id, `no reference value for ${name} was given`)
+  const more = { expected: values.map(hex).join(' or '), actual: hex(value) }
+  return values.includes(value)
+    ? pass(id, `${name} is a reference value`, more)
+    : fail(id, code, `${name} is not a reference value`, more)
+}
+
+function atLeast(
+  id: string,
+  code: Code,
+  name: string,
+  value: number,
+  minimum: number | undefined,
+): Check {
+  if (minimum === undefined) return skip(id, `no minimum ${name} was given`)
+  const more = { expected: `at least ${minimum}`, actual: `${value}` }
+  return value >= minimum
+    ? pass(id, `the ${name} is high enough`, more)
+    : fail(id, code, `the ${name} is too low`, more)
+}
+
+function replayed(report: TdReport, values: readonly Uint8Array[] | undefined): Check {
+  const id = 'tdx.rtmr.replay'
+  if (values === undefined) return skip(id, 'no event log was replayed')
+  const differing = report.rtmrs.flatMap((rtmr, index) => {
+    const value = values[index]
+    return value !== undefined && equalBytes(value, rtmr) ? [] : [`RTMR${index}`]
+  })
+  return differing.length === 0 && values.length === report.rtmrs.length
+    ? pass(id, 'the event log replays into RTMR0 to RTMR3')
+    : fail(id, 'RTMR_REPLAY', `the event log does not replay into ${differing.join(', ')}`)
+}
+
+function reportData(tee: 'sgx' | 'tdx', data: Uint8Array, wanted: Uint8Array | undefined): Check {
+  const id = `${tee}.report-data`
+  if (wanted === undefined) return skip(id, 'no report data was given to compare with')
+  const more = { expected: bytesToHex(wanted), actual: bytesToHex(data) }
+  return equalBytes(wanted, data)
+    ? pass(id, 'the report data is as expected', more)
+    : fail(id, 'REPORT_DATA', 'the report data is not as expected', more)
+}

@@ -1,0 +1,187 @@
+// The single owner of authenticating what Intel says of a platform: TCB info and enclave identity with their signer, and both revocation lists.
+import { verify } from 'node:crypto'
+import { AttestationError } from '../error.ts'
+import { bytesToHex, equalBytes } from '../lib/bytes.ts'
+import { checkPath } from '../lib/chain.ts'
+import type { Problem } from '../lib/chain.ts'
+import { checkCrl } from '../lib/crl.ts'
+import type { Crl } from '../lib/crl.ts'
+import type { Certificate } from '../lib/x509.ts'
+import type { Endorsements, SignedJson } from '../endorsements.ts'
+import { checkAlgorithms, checkSigner, roleOf, timeless } from './chain.ts'
+import type { PckFindings } from './chain.ts'
+import { decodeQeIdentity, decodeTcbInfo } from './collateral.ts'
+import type { QeIdentity, TcbInfo } from './collateral.ts'
+import type { TeeType } from './quote.ts'
+
+/** One signed statement of Intel. `content` is there only if its signature and its signer hold and it is about this platform. */
+export interface Statement<T> {
+  readonly content: T | null
+  readonly signer: Certificate | null
+  readonly signed: SignedJson | null
+  /** Form, signature, and the signer's role and chain. */
+  readonly problems: readonly Problem[]
+  /** About another platform or enclave. */
+  readonly mismatches: readonly Problem[]
+}
+
+/** One revocation list, and what is wrong with it besides its dates. */
+export interface ListFindings {
+  readonly crl: Crl
+  readonly problems: readonly Problem[]
+}
+
+/** Nothing of it depends on the time. Several candidates of each kind may be there; which one counts is decided at a moment. */
+export interface CollateralFindings {
+  readonly tcbInfos: readonly Statement<TcbInfo>[]
+  readonly qeIdentities: readonly Statement<QeIdentity>[]
+  readonly rootLists: readonly ListFindings[]
+  readonly pckLists: readonly ListFindings[]
+}
+
+/** How many candidates of one kind are looked at. */
+const MAX_CANDIDATES = 32
+/** How many TCB signers are tried on one statement. Intel has one. */
+const MAX_SIGNERS = 4
+
+/** Checks everything about the collateral but its dates and what it means for the platform. */
+export function examineCollateral(
+  endorsements: Pick<Endorsements, 'certificates' | 'crls' | 'tcbInfos' | 'qeIdentities'>,
+  pck: PckFindings,
+  teeType: TeeType,
+): CollateralFindings {
+  const { root, intermediate } = pck
+  const signers = root === null ? [] : findSigners(endorsements.certificates, pck)
+  const lists = (issuer: Certificate | null): readonly ListFindings[] =>
+    issuer === null
+      ? []
+      : endorsements.crls
+          .filter((crl) => equalBytes(crl.issuer.der, issuer.subject.der))
+          .slice(0, MAX_CANDIDATES)
+          .map((crl) => ({ crl, problems: checkList(crl, issuer) }))
+  return {
+    tcbInfos: endorsements.tcbInfos
+      .slice(0, MAX_CANDIDATES)
+      .map((signed) =>
+        examine(
+          signed,
+          decodeTcbInfo,
+          (tcbInfo) => tcbInfoMismatches(tcbInfo, pck, teeType),
+          signers,
+        ),
+      ),
+    qeIdentities: endorsements.qeIdentities
+      .slice(0, MAX_CANDIDATES)
+      .map((signed) =>
+        examine(signed, decodeQeIdentity, (identity) => qeMismatches(identity, teeType), signers),
+      ),
+    rootLists: lists(root),
+    pckLists: lists(intermediate),
+  }
+}
+
+interface Signer {
+  readonly cert: Certificate
+  readonly problems: readonly Problem[]
+}
+
+function findSigners(certificates: readonly Certificate[], pck: PckFindings): readonly Signer[] {
+  const { root, trustRoot } = pck
+  if (root === null) return []
+  const simulated = trustRoot?.simulated ?? false
+  return certificates
+    .filter((cert) => roleOf(cert, simulated) === 'tcb-signer')
+    .slice(0, MAX_SIGNERS)
+    .map((cert) => ({
+      cert,
+      problems: [
+        ...checkSigner(cert, 'the TCB signer'),
+        ...checkAlgorithms(cert),
+        ...timeless(checkPath([cert, root], cert.notBefore)),
+      ],
+    }))
+}
+
+function examine<T>(
+  signed: SignedJson,
+  decode: (raw: Uint8Array) => T,
+  mismatchesOf: (content: T) => readonly Problem[],
+  signers: readonly Signer[],
+): Statement<T> {
+  let content: T
+  try {
+    content = decode(signed.raw)
+  } catch (error) {
+    if (!(error instanceof AttestationError)) throw error
+    const problems = [{ code: error.code, message: error.message }]
+    return { content: null, signer: null, signed, problems, mismatches: [] }
+  }
+  const mismatches = mismatchesOf(content)
+  const found = signers.find(({ cert }) => isSignedBy(signed, cert))
+  const problems: readonly Problem[] =
+    found?.problems ??
+    (signers.length === 0
+      ? [{ code: 'CERT_MISSING', message: 'the certificate of the TCB signer was not given' }]
+      : [{ code: 'COLLATERAL_SIGNATURE', message: 'the signature does not verify' }])
+  const sound = problems.length === 0 && mismatches.length === 0
+  return {
+    content: sound ? content : null,
+    signer: found?.cert ?? null,
+    signed,
+    problems,
+    mismatches,
+  }
+}
+
+/** ECDSA P-256 and SHA-256 over exactly the bytes that were sent. */
+function isSignedBy(signed: SignedJson, cert: Certificate): boolean {
+  if (cert.key.type !== 'ec' || cert.key.curve !== 'P-256') return false
+  try {
+    const key = { key: cert.publicKey, dsaEncoding: 'ieee-p1363' } as const
+    return verify('sha256', signed.raw, key, signed.signature)
+  } catch {
+    return false
+  }
+}
+
+/** Intel QVL 4.1.2.5.10 and 11: for this kind of TEE, this FMSPC and this PCE. */
+function tcbInfoMismatches(tcbInfo: TcbInfo, pck: PckFindings, teeType: TeeType): Problem[] {
+  const problems: Problem[] = []
+  const compare = (what: string, expected: string, actual: string): void => {
+    if (expected !== actual)
+      problems.push({
+        code: 'COLLATERAL_MISMATCH',
+        message: `the TCB info is for another ${what}`,
+        expected,
+        actual,
+      })
+  }
+  compare('kind of TEE', teeType.toUpperCase(), tcbInfo.id)
+  if (pck.facts !== null) {
+    compare('FMSPC', bytesToHex(pck.facts.fmspc), bytesToHex(tcbInfo.fmspc))
+    compare('PCE', bytesToHex(pck.facts.pceId), bytesToHex(tcbInfo.pceId))
+  }
+  return problems
+}
+
+function qeMismatches(identity: QeIdentity, teeType: TeeType): Problem[] {
+  const expected = teeType === 'tdx' ? 'TD_QE' : 'QE'
+  if (identity.id === expected) return []
+  const message = 'the identity is for another kind of quoting enclave'
+  return [{ code: 'COLLATERAL_MISMATCH', message, expected, actual: identity.id }]
+}
+
+/** Everything but the window. Intel's lists carry a number and name the key of their issuer; one that does not is not Intel's. */
+function checkList(crl: Crl, issuer: Certificate): readonly Problem[] {
+  const problems = checkCrl(crl, issuer, crl.thisUpdate).filter(
+    ({ code }) => code !== 'CRL_EXPIRED',
+  )
+  const add = (message: string): void => {
+    problems.push({ code: 'CRL_INVALID', message: `the revocation list ${message}` })
+  }
+  if (crl.number === undefined) add('has no number')
+  if (crl.authorityKeyId === undefined) add('does not name the key of its issuer')
+  const { kind, hash } = crl.signatureAlgorithm
+  if (kind !== 'ecdsa' || hash !== 'sha256') add('is not signed with ECDSA and SHA-256')
+  return problems
+}
