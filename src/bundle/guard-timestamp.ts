@@ -1,8 +1,8 @@
 // The single owner of the form of an RFC 3161 timestamp as the guard reads it: strict DER, and its time with any fraction.
 import {
   dateFromParts,
-  derChildren,
   derInteger,
+  derNull,
   derOctets,
   derOid,
   derSequence,
@@ -19,10 +19,21 @@ const TST_INFO = '1.2.840.113549.1.9.16.1.4'
 const CONTENT_TYPE = '1.2.840.113549.1.9.3'
 const MESSAGE_DIGEST = '1.2.840.113549.1.9.4'
 /** SHA-256, SHA-384, SHA-512. */
-const IMPRINTS = new Set([
+const HASHES = new Set([
   '2.16.840.1.101.3.4.2.1',
   '2.16.840.1.101.3.4.2.2',
   '2.16.840.1.101.3.4.2.3',
+])
+/** ECDSA and RSA with those, RSA by its key's name, Ed25519. The library takes an unknown one for the default of its key. */
+const SIGNATURES = new Set([
+  '1.2.840.10045.4.3.2',
+  '1.2.840.10045.4.3.3',
+  '1.2.840.10045.4.3.4',
+  '1.2.840.113549.1.1.1',
+  '1.2.840.113549.1.1.11',
+  '1.2.840.113549.1.1.12',
+  '1.2.840.113549.1.1.13',
+  '1.3.101.112',
 ])
 const MAX_TIMESTAMPS = 8
 const MAX_BYTES = 64 * 1024
@@ -74,43 +85,67 @@ function readTime(der: Uint8Array): Date {
   }
   const [contentType, wrapped] = derSequence(part(token))
   expectOid(part(contentType), SIGNED_DATA, 'content type')
-  const signedData = derSequence(part(derChildren(part(wrapped)), 0))
+  const signedData = derSequence(part(explicit(wrapped)))
   const encapsulated = derSequence(part(signedData, 2))
   expectOid(part(encapsulated, 0), TST_INFO, 'encapsulated content type')
-  const content = derOctets(part(derChildren(part(encapsulated, 1)), 0))
-  checkSignedAttributes(signedData)
+  const content = derOctets(part(explicit(encapsulated[1])))
+  checkSigner(signedData)
   const info = derSequence(parseDer(content, { maxBytes: MAX_BYTES }))
   if (derInteger(part(info, 0)) !== 1n) {
     throw new Refusal({ code: 'UNSUPPORTED_VERSION', message: 'TSTInfo is not of version 1' })
   }
   const imprint = derSequence(part(info, 2))
-  const algorithm = derOid(part(derSequence(part(imprint, 0)), 0))
-  if (!IMPRINTS.has(algorithm)) {
-    throw new Refusal({
-      code: 'UNSUPPORTED_ALGORITHM',
-      message: 'the timestamp is over a hash that is not accepted',
-      expected: 'SHA-256, SHA-384 or SHA-512',
-      actual: algorithm,
-    })
-  }
+  algorithm(part(imprint, 0), HASHES)
   return generalizedTime(part(info, 4))
 }
 
-/** Both mandatory signed attributes, each once (RFC 5652 §11.1 and §11.2). One signer, as the library reads only the first. */
-function checkSignedAttributes(signedData: readonly Der[]): void {
+/**
+ * One signer, as the library reads only the first: issuer and serial, known algorithms, and both mandatory signed attributes, each once
+ * (RFC 5652 §5.3, §11.1, §11.2).
+ */
+function checkSigner(signedData: readonly Der[]): void {
   const signers = derSet(part(signedData, signedData.length - 1))
-  const attributes = signers[0]?.children.find((node) => node.tag === 0xa0)?.children ?? []
+  const signer = derSequence(part(signers, 0))
+  const [issuer, serial] = derSequence(part(signer, 1))
+  derSequence(part(issuer))
+  derInteger(part(serial))
+  const digest = algorithm(part(signer, 2), HASHES)
+  for (const listed of derSet(part(signedData, 1))) algorithm(listed, HASHES)
+  const attributes = part(signer, 3)
+  algorithm(part(signer, 4), SIGNATURES)
+  derOctets(part(signer, 5))
   const values = (oid: string): readonly Der[] =>
-    attributes.filter((attribute) => derOid(part(derSequence(attribute), 0)) === oid)
+    attributes.children.filter((attribute) => derOid(part(derSequence(attribute), 0)) === oid)
   const types = values(CONTENT_TYPE)
-  if (signers.length !== 1 || types.length !== 1 || values(MESSAGE_DIGEST).length !== 1) {
+  const versions = [derInteger(part(signedData, 0)), derInteger(part(signer, 0))]
+  if (
+    signers.length !== 1 ||
+    attributes.tag !== 0xa0 ||
+    types.length !== 1 ||
+    values(MESSAGE_DIGEST).length !== 1 ||
+    !versions.every((version) => version === 1n || version === 3n) ||
+    !derSet(part(signedData, 1)).some((listed) => algorithm(listed, HASHES) === digest)
+  ) {
     throw new Refusal({
       code: 'TIMESTAMP_INVALID',
-      message:
-        'the timestamp must have one signer, whose signed attributes hold content type and message digest once',
+      message: 'the timestamp does not have the one signer that RFC 3161 demands',
     })
   }
   expectOid(part(derSet(part(part(types, 0).children, 1)), 0), TST_INFO, 'signed content type')
+}
+
+/** An AlgorithmIdentifier without parameters, or with NULL for them. */
+function algorithm(node: Der, known: ReadonlySet<string>): string {
+  const [oid, parameters, extra] = derSequence(node)
+  const name = derOid(part(oid))
+  if (parameters !== undefined) derNull(parameters)
+  if (known.has(name) && extra === undefined) return name
+  throw new Refusal({
+    code: 'UNSUPPORTED_ALGORITHM',
+    message: 'the timestamp uses an algorithm that is not accepted',
+    expected: [...known].join(', '),
+    actual: name,
+  })
 }
 
 function expectOid(node: Der, oid: string, what: string): void {
@@ -122,6 +157,11 @@ function expectOid(node: Der, oid: string, what: string): void {
     expected: oid,
     actual,
   })
+}
+
+/** What `[0] EXPLICIT` wraps. */
+function explicit(node: Der | undefined): Der | undefined {
+  return node?.tag === 0xa0 && node.children.length === 1 ? node.children[0] : undefined
 }
 
 function part(node: Der | undefined): Der

@@ -193,7 +193,7 @@ function readCheckpoint(
   if (origin === undefined || origin === '' || size === undefined || root === undefined) {
     return invalid('origin, size or root hash is missing')
   }
-  // eslint-disable-next-line no-control-regex -- control characters are what is looked for
+   
   if (/[\u0000-\u0009\u000b-\u001f\u007f]/.test(envelope) || extensions.includes('')) {
     return invalid('it has control characters or empty lines')
   }

@@ -51,7 +51,7 @@ export function readTrustedRoot(bytes: Uint8Array): TrustMaterial {
       ...material.timestampAuthorities,
     ]) {
       if (certChain.length === 0) throw new Error('an authority without certificates')
-      for (const certificate of certChain) void [certificate.notAfter, certificate.publicKey]
+      certChain.forEach((certificate) => certificate.validForDate(new Date(0)))
     }
     return material
   } catch (error) {
