@@ -319,7 +319,7 @@ const keyed =
   })
 
 const keys: readonly SnpNegative[] = [
-  negative('forged-ark', ['CHAIN_INVALID'], "all names right, all keys the forger's", forged),
+  negative('forged-ark', ['ROOT_UNTRUSTED'], "all names right, all keys the forger's", forged),
   negative(
     'ask-signed-by-asvk',
     ['CHAIN_INVALID'],

@@ -1,7 +1,7 @@
 // The single owner of simulated TDX (and SGX) machines: a platform, a quoting enclave and a TD that record evidence and collateral in the genuine formats.
 import { bytesToHex, hexToBytes, utf8Encode } from '../../attestation/lib/index.ts'
 import { bootLog, replay, type LogEvent } from './eventlog.ts'
-import { ecKey, seededBytes } from './keys.ts'
+import { ecKey, seededBytes, type EcKey } from './keys.ts'
 import {
   certificate,
   pem,
@@ -63,6 +63,8 @@ export interface TdxRequest {
   readonly events?: readonly LogEvent[]
   readonly tcbInfo?: (info: TcbInfoJson) => object
   readonly qeIdentity?: (identity: QeIdentityJson) => object
+  /** Who signs TCB info and QE identity; the TCB signer unless given. */
+  readonly collateralKey?: EcKey
   readonly certificates?: {
     readonly root?: CertificateChange
     readonly ca?: CertificateChange
@@ -159,7 +161,7 @@ export function simulateTdx(request: TdxRequest = {}): TdxEvidence {
     sgxDefaults(seed, 'quoting enclave').mrSigner,
     at,
   )
-  const signer = intelKey(seed, 'tcbSigner')
+  const signer = request.collateralKey ?? intelKey(seed, 'tcbSigner')
   const signed = {
     tcbInfo: signJson(request.tcbInfo?.(tcbInfo) ?? tcbInfo, signer),
     qeIdentity: signJson(request.qeIdentity?.(qeIdentity) ?? qeIdentity, signer),
