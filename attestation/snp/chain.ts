@@ -142,23 +142,22 @@ function findPath(
 ): Path {
   const nothing: Path = { leaf, ca: null, ark: null, root: null }
   if (leaf === null) return nothing
-  const given = roots.flatMap((root) => (root.certificate === undefined ? [] : [root.certificate]))
-  const pool = [...endorsements.certificates, ...given]
-  const ca = issuerOf(leaf, pool)
-  if (ca === null) return nothing
   const rootOf = (cert: Certificate): TrustRoot | null =>
     roots.find((root) => root.vendor !== 'Intel' && root.sha256 === cert.sha256) ?? null
-  const arks = pool.filter((cert) => equalBytes(cert.subject.der, ca.issuer.der))
-  const ark = arks.find((cert) => rootOf(cert) !== null) ?? arks[0] ?? null
+  const given = roots.flatMap((root) => (root.certificate === undefined ? [] : [root.certificate]))
+  const pool = [...given, ...endorsements.certificates]
+  const ca = issuerOf(leaf, pool)
+  if (ca === null) return nothing
+  const ark = issuerOf(ca, [...pool.filter(rootOf), ...pool])
   return { leaf, ca, ark, root: ark === null ? null : rootOf(ark) }
 }
 
 function issuerOf(cert: Certificate, pool: readonly Certificate[]): Certificate | null {
-  const named = pool
-    .filter((candidate) => equalBytes(candidate.subject.der, cert.issuer.der))
-    .slice(0, MAX_SAME_NAME)
-  const fits = named.length > 1 ? named.find((candidate) => verifiedBy(cert, candidate)) : undefined
-  return fits ?? named[0] ?? null
+  const same = pool.filter((candidate) => equalBytes(candidate.subject.der, cert.issuer.der))
+  const named = [...new Map(same.map((candidate) => [candidate.sha256, candidate])).values()]
+  const tried = named.slice(0, MAX_SAME_NAME)
+  const fits = tried.length > 1 ? tried.find((candidate) => verifiedBy(cert, candidate)) : undefined
+  return fits ?? tried[0] ?? null
 }
 
 function checkRoot({ ca, ark, root }: Path): Check {
