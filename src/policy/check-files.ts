@@ -136,10 +136,7 @@ function formats(rule: Rule, fact: FilesFact): Check {
     return fail(id, 'FORMAT_NOT_ALLOWED', `not to be loaded: ${some(refused)}`, {
       expected,
       actual: [...new Set(fact.formats.map(({ format }) => format))].sort().join(', '),
-      hint:
-        first?.executable === true
-          ? `convert it to safetensors or gguf, or allow \`${first.format}\` in \`formats\` (its content can run code)`
-          : `allow \`${first?.format ?? ''}\` in \`formats\``,
+      hint: hintFor(rule, first),
     })
   }
   if (unread.length + named.length + uncounted > 0) {
@@ -155,18 +152,28 @@ function formats(rule: Rule, fact: FilesFact): Check {
   })
 }
 
+function hintFor(rule: Rule, file: FileFormat | undefined): string {
+  const format = file?.format ?? 'unknown'
+  if (rule.formatsDenied.includes(format))
+    return 'remove the file, or have the model signed without it'
+  const how = `\`formats: {${rule.formatsOnly === null ? 'allow' : 'only'}: [${format}]}\` in the rule accepts it`
+  return file?.executable === true ? `convert it to safetensors or gguf; ${how}, code and all` : how
+}
+
 function refusal(rule: Rule, file: FileFormat): string | null {
-  if (rule.formatsDenied.includes(file.format)) return `${file.format} is denied`
-  if (rule.formatsAllowed !== null)
-    return rule.formatsAllowed.includes(file.format)
-      ? null
-      : `${file.format} is not allowed: ${file.why}`
-  return file.executable ? `${file.format} can run code: ${file.why}` : null
+  const { format, executable, why } = file
+  if (rule.formatsDenied.includes(format)) return `${format} is denied`
+  if (rule.formatsOnly !== null)
+    return rule.formatsOnly.includes(format) ? null : `${format} is not allowed: ${why}`
+  if (rule.formatsAllowed.includes(format)) return null
+  if (executable) return `${format} can run code: ${why}`
+  return format === 'unknown' ? `the format is not known: ${why}` : null
 }
 
 function inWords(rule: Rule): string {
   const allowed =
-    rule.formatsAllowed === null ? 'formats that cannot run code' : rule.formatsAllowed.join(', ')
+    rule.formatsOnly?.join(', ') ??
+    ['known formats that cannot run code', ...rule.formatsAllowed].join(', ')
   return rule.formatsDenied.length === 0
     ? allowed
     : `${allowed}, without ${rule.formatsDenied.join(', ')}`

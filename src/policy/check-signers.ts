@@ -156,7 +156,12 @@ function covers(fact: SignatureFact, target: SignedList): boolean {
   const { authenticated, manifest } = fact.result
   if (authenticated === null) return false
   if (target.route !== 'manifest-digest')
-    return manifest != null && target.manifest !== null && sameList(manifest, target.manifest)
+    return (
+      manifest != null &&
+      target.manifest !== null &&
+      target.manifest.root === target.root &&
+      sameList(manifest, target.manifest)
+    )
   if (authenticated.predicateType !== MANIFEST_SIGNATURE_TYPE) return false
   const subjects = authenticated.statement['subject']
   if (!Array.isArray(subjects) || subjects.length !== 1) return false

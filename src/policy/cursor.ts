@@ -41,7 +41,7 @@ export class Cursor {
     if (this.node.kind !== 'scalar' || typeof this.node.value !== 'string') {
       const hint =
         this.node.kind === 'scalar' && this.node.value !== null
-          ? `put it in quotes: "${String(this.node.value)}"`
+          ? `put it in quotes: "${this.node.source.slice(0, 200)}"`
           : undefined
       return this.refuse(`expected ${what}, found ${this.kind()}`, hint)
     }
@@ -52,6 +52,13 @@ export class Cursor {
     if (options.multiline !== true && CONTROL.test(value))
       return this.refuse('control characters are not allowed')
     return value
+  }
+
+  /** Digits of hex as they are written: `12e4` and `0012` are numbers to YAML, and digests to us. */
+  hex(what: string): string {
+    const { node } = this
+    if (node.kind === 'scalar' && typeof node.value === 'number') return node.source
+    return this.text(what)
   }
 
   integer(least: number, most: number): number {
@@ -86,7 +93,7 @@ export class Cursor {
     if (this.node.kind !== 'list') {
       return this.refuse(
         `expected a list, found ${this.kind()}`,
-        this.node.kind === 'scalar' ? `write [${String(this.node.value)}]` : undefined,
+        this.node.kind === 'scalar' ? `write [${this.node.source.slice(0, 200)}]` : undefined,
       )
     }
     const { items } = this.node
@@ -136,11 +143,6 @@ export class Cursor {
       }
     }
     return new Fields(this, this.node.entries)
-  }
-
-  /** The whole value as plain data: null-prototype objects, arrays, scalars. */
-  plain(): unknown {
-    return plainOf(this.node)
   }
 
   /** What stands here, in words, for messages. */
@@ -221,14 +223,6 @@ function distance(a: string, b: string): number {
     row = next
   }
   return row[b.length] ?? 0
-}
-
-function plainOf(node: Yaml): unknown {
-  if (node.kind === 'scalar') return node.value
-  if (node.kind === 'list') return node.items.map(plainOf)
-  const object = Object.create(null) as Record<string, unknown>
-  for (const [key, { value }] of node.entries) object[key] = plainOf(value)
-  return object
 }
 
 const CONTROL = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/

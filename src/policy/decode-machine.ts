@@ -78,7 +78,7 @@ export function readMachine(
 
 function readMeasurement(item: Cursor, signers: ReadonlySet<string>, files: string[]): Measurement {
   if (item.node.kind !== 'map') {
-    const value = item.text('a measurement (96 hex digits)')
+    const value = item.hex('a measurement (96 hex digits)')
     if (!MEASUREMENT.test(value)) item.refuse('a measurement has 96 hex digits (48 bytes)')
     return { kind: 'literal', value: value.toLowerCase() }
   }
@@ -107,6 +107,7 @@ function readTrustRoot(item: Cursor, files: string[]): Machine['trustRoot'] {
 /** Options that the policy gives elsewhere: two places for one fact would contradict each other. */
 const ELSEWHERE: Readonly<Record<string, string>> = {
   measurements: '`measurements` stands one level higher, beside `platform`',
+  'mr-td': 'MRTD is the measurement: give it as `measurements`, beside `platform`',
   'report-data': 'report data comes from the nonce and the model: see `nonce` and `binding`',
 }
 
@@ -116,15 +117,11 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
  */
 function readOptions(item: Cursor, decoder: Decoder<unknown>): unknown {
   if (item.node.kind !== 'map') return item.refuse(`expected a map, found ${item.kind()}`)
-  const options = Object.create(null) as Record<string, unknown>
-  for (const [key, { key: at, value }] of item.node.entries) {
-    if (/[A-Z_]/.test(key))
-      item.refuse(`unknown key \`${key}\``, `write \`${hyphens(key.replace('_', '-'))}\``, at)
+  for (const [key, { key: at }] of item.node.entries)
     if (Object.hasOwn(ELSEWHERE, key)) item.refuse(`unknown key \`${key}\``, ELSEWHERE[key], at)
-    options[camels(key)] = item.at(key, value).plain()
-  }
+  const options = inCamelCase(item)
   try {
-    return decoder(options as JsonValue, item.path)
+    return decoder(options, item.path)
   } catch (error) {
     if (!(error instanceof AttestationError)) throw error
     const prefix = `${error.path ?? ''}: `
@@ -134,16 +131,41 @@ function readOptions(item: Cursor, decoder: Decoder<unknown>): unknown {
     const unknown = /^unknown member "(.+)"$/.exec(message)?.[1]
     return locate(item, error.path ?? item.path).refuse(
       unknown === undefined ? message : `unknown key \`${hyphens(unknown)}\``,
-      error.hint,
+      error.hint ??
+        (message.startsWith('expected a string') ? 'put the value in quotes' : undefined),
     )
   }
 }
 
+/** The value as plain data, keys such as `minimum-tcb` as `minimumTcb`. Keys that begin with a capital are names and stay. */
+function inCamelCase(item: Cursor): JsonValue {
+  const { node } = item
+  if (node.kind === 'scalar') {
+    // `00906e000000` and `0x40` are numbers to YAML, and text to the decoders.
+    const plain = typeof node.value !== 'number' || String(node.value) === node.source
+    return plain ? node.value : node.source
+  }
+  if (node.kind === 'list') return node.items.map((one, index) => inCamelCase(item.at(index, one)))
+  const object = Object.create(null) as Record<string, JsonValue>
+  for (const [key, { key: at, value }] of node.entries) {
+    if (/^[a-z][A-Za-z0-9]*[A-Z]/.test(key))
+      item.refuse(
+        `unknown key \`${key.slice(0, 80)}\``,
+        `write \`${hyphens(key).slice(0, 80)}\``,
+        at,
+      )
+    object[camels(key)] = inCamelCase(item.at(key, value))
+  }
+  return object
+}
+
 function camels(key: string): string {
+  if (!/^[a-z]/.test(key)) return key
   return key.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase())
 }
 
 function hyphens(key: string): string {
+  if (!/^[a-z]/.test(key)) return key
   return key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
 }
 
@@ -154,7 +176,7 @@ function locate(item: Cursor, path: string): Cursor {
   for (const step of rest.matchAll(/\.([^.[\]]+)|\[([0-9]+)\]/g)) {
     const { node } = here
     if (step[1] !== undefined && node.kind === 'map') {
-      const name = here === item ? hyphens(step[1]) : step[1]
+      const name = hyphens(step[1])
       const entry = node.entries.get(name)
       if (entry === undefined) break
       here = here.at(name, entry.value)
@@ -193,6 +215,6 @@ export function readDuration(item: Cursor): number {
 }
 
 export function readSha256(item: Cursor): string {
-  const text = item.text('a SHA-256 digest (64 hex digits)').replace(/^sha256:/, '')
+  const text = item.hex('a SHA-256 digest (64 hex digits)').replace(/^sha256:/, '')
   return SHA256.test(text) ? text : item.refuse('a SHA-256 digest has 64 lower-case hex digits')
 }

@@ -1,12 +1,37 @@
 // The single owner of the form of `rules:`.
 import type { HashType } from '../model/manifest.ts'
+import type { Format } from '../model/sniff.ts'
 import { PROTECTIONS } from '../verdict.ts'
 import type { Cursor } from './cursor.ts'
 import { readDuration, readName, readSha256 } from './decode-machine.ts'
 import { MANIFEST_ROUTES, type Admitted, type Machine, type Rule, type SignedBy } from './policy.ts'
 
 const HASHES = ['sha256', 'blake2b', 'blake3'] as const satisfies readonly HashType[]
-const FORMAT = /^[a-z0-9][a-z0-9.+-]{0,39}$/
+/** The model room's formats (a test compares the two lists). */
+export const FORMATS = [
+  'safetensors',
+  'gguf',
+  'ggml',
+  'onnx',
+  'tflite',
+  'tensorflow',
+  'pickle',
+  'pytorch',
+  'numpy',
+  'npz',
+  'hdf5',
+  'keras',
+  'zip',
+  'jar',
+  'compressed',
+  'tar',
+  'code',
+  'json',
+  'markdown',
+  'text',
+  'empty',
+  'unknown',
+] as const satisfies readonly Format[]
 
 /** What a rule may name. */
 export interface Known {
@@ -28,7 +53,6 @@ export function readRule(item: Cursor, known: Known): Rule {
     'admitted',
     'manifest-only',
   ])
-  const formats = fields.get('formats', readFormats)
   const extra = fields.get('extra-files', (value) => {
     const inner = value.fields(['allow', 'ignored'])
     return {
@@ -48,8 +72,11 @@ export function readRule(item: Cursor, known: Known): Rule {
       'who must have signed: `signed-by: {any-of: [NAME]}`',
     ),
     hashes: fields.get('hashes', (value) => value.list((one) => one.oneOf(HASHES))) ?? HASHES,
-    formatsAllowed: formats?.allow ?? null,
-    formatsDenied: formats?.deny ?? [],
+    ...(fields.get('formats', readFormats) ?? {
+      formatsOnly: null,
+      formatsAllowed: [],
+      formatsDenied: [],
+    }),
     extraAllowed: extra?.allow ?? [],
     ignoredAllowed: extra?.ignored === 'allow',
     maxSignatureAge: fields.get('max-signature-age', readDuration) ?? null,
@@ -90,24 +117,21 @@ function readSignedBy(item: Cursor, signers: readonly string[]): SignedBy {
   return { allOf, anyOf, threshold }
 }
 
-function readFormats(item: Cursor): { allow: readonly string[] | null; deny: readonly string[] } {
-  const fields = item.fields(['allow', 'deny'])
-  const words = (value: Cursor): readonly string[] => value.list(readFormat)
-  const allow = fields.get('allow', words) ?? null
+function readFormats(item: Cursor): Pick<Rule, 'formatsOnly' | 'formatsAllowed' | 'formatsDenied'> {
+  const fields = item.fields(['only', 'allow', 'deny'])
+  const words = (value: Cursor): readonly Format[] => value.list((one) => one.oneOf(FORMATS))
+  const only = fields.get('only', words) ?? null
+  const allow = fields.get('allow', words) ?? []
   const deny = fields.get('deny', words) ?? []
-  const both = deny.find((format) => allow?.includes(format) === true)
+  if (only !== null && fields.has('allow'))
+    fields.refuse(
+      'allow',
+      '`only` and `allow` exclude each other',
+      '`only` names all formats; `allow` adds some to the known ones that cannot run code',
+    )
+  const both = deny.find((format) => (only ?? allow).includes(format))
   if (both !== undefined) fields.refuse('deny', `\`${both}\` is allowed and denied at once`)
-  return { allow, deny }
-}
-
-function readFormat(item: Cursor): string {
-  const word = item.text('the name of a format')
-  return FORMAT.test(word)
-    ? word
-    : item.refuse(
-        `\`${word.slice(0, 40)}\` is not the name of a format`,
-        'formats are named without a dot and in lower case: safetensors, gguf, onnx, pickle',
-      )
+  return { formatsOnly: only, formatsAllowed: allow, formatsDenied: deny }
 }
 
 function readMachines(

@@ -16,6 +16,8 @@ interface Alternative {
   readonly rule: string
   readonly root: string | null
   readonly checks: readonly Check[]
+  /** How many of files and evidence this alternative does without. */
+  readonly missing: number
   readonly failing: number
   readonly warnings: number
 }
@@ -70,14 +72,18 @@ function nearest(
   const exemptions = new Exemptions(resolved.policy, names, at)
   let best: Alternative | null = null
   for (const [name, rule] of rules) {
+    const machines = rule.machines ?? []
+    const evidences = facts.evidence.filter(({ machine }) => machines.includes(machine))
+    let own: Alternative | null = null
+    // Nothing at all is an alternative too: what an exemption excuses from bringing cannot hurt where it was brought.
     for (const files of [...facts.files, null]) {
-      for (const evidence of [...facts.evidence, null]) {
-        // Where nothing is asked of a machine, evidence makes no alternative of its own.
-        if (rule.machines === null && evidence !== null) continue
+      for (const evidence of [...evidences, null]) {
         const one = judge(resolved, facts, { name, rule, files, evidence, exemptions, at })
-        if (best === null || isNearer(one, best)) best = one
+        if (own === null || rank(one, 'within a rule') < rank(own, 'within a rule')) own = one
       }
     }
+    if (own === null) continue
+    if (best === null || rank(own, 'between rules') < rank(best, 'between rules')) best = own
   }
   if (best === null) return null
   const chosen = best.rule
@@ -93,8 +99,11 @@ function nearest(
   return { ...best, checks: [rule, ...best.checks] }
 }
 
-function isNearer(one: Alternative, best: Alternative): boolean {
-  return one.failing === best.failing ? one.warnings < best.warnings : one.failing < best.failing
+/** Less is nearer. Allowed comes first; within a rule, what was brought is shown before what was not. */
+function rank(one: Alternative, scope: 'within a rule' | 'between rules'): number {
+  const denied = one.failing === 0 ? 0 : 1
+  const missing = scope === 'within a rule' ? one.missing : 0
+  return ((denied * 4 + missing) * 1e5 + one.failing) * 1e5 + one.warnings
 }
 
 function judge(
@@ -127,6 +136,7 @@ function judge(
     rule: way.name,
     root,
     checks,
+    missing: (files === null ? 1 : 0) + (evidence === null ? 1 : 0),
     failing: checks.filter(({ status }) => status === 'fail').length,
     warnings: checks.filter(({ status }) => status === 'warn').length,
   }

@@ -1,6 +1,7 @@
 // The single owner of the facts: everything that a policy is asked about, gathered and authenticated elsewhere. Whoever gathers them answers for them.
 import type { AttestationResult } from '../../attestation/index.ts'
 import type { Manifest } from '../model/manifest.ts'
+import type { Content } from '../model/sniff.ts'
 import type { Protection, Verdict, VerdictInput } from '../verdict.ts'
 import type { FilesResult, SignatureResult, StatementResult } from '../verify/result.ts'
 import type { Route } from './policy.ts'
@@ -55,14 +56,8 @@ export interface FilesFact {
 }
 
 /** What a file is, as far as loading it matters. */
-export interface FileFormat {
+export interface FileFormat extends Content {
   readonly name: string
-  /** For example `safetensors`, `gguf`, `onnx`, `pickle`, `python`. */
-  readonly format: string
-  /** True if loading the file can run code that it carries. */
-  readonly executable: boolean
-  /** What was seen, in words. */
-  readonly why: string
   /** `name` where nobody looked into the file. */
   readonly basis: 'content' | 'name'
 }

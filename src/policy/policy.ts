@@ -1,5 +1,6 @@
 // The single owner of the policy's meaning: every key of the file as a type, with what it says and what its absence says.
 import type { HashType } from '../model/manifest.ts'
+import type { Format } from '../model/sniff.ts'
 import type { Trust } from '../verify/result.ts'
 import type { Protection, VerdictInput } from '../verdict.ts'
 
@@ -104,10 +105,12 @@ export interface Rule {
   readonly signedBy: SignedBy
   /** `hashes:` allowed `hash_type`s. Absent: the three of OMS v1.0. */
   readonly hashes: readonly HashType[]
-  /** `formats.allow:` only these, executable ones included if named. Null: all that cannot run code. */
-  readonly formatsAllowed: readonly string[] | null
+  /** `formats.only:` nothing but these, executable ones included if named. Null: all known formats that cannot run code. */
+  readonly formatsOnly: readonly Format[] | null
+  /** `formats.allow:` these as well, `unknown` and executable ones included if named. */
+  readonly formatsAllowed: readonly Format[]
   /** `formats.deny:` never these. */
-  readonly formatsDenied: readonly string[]
+  readonly formatsDenied: readonly Format[]
   /** `extra-files.allow:` patterns of unsigned files that may lie there. Absent: none. They must still have an allowed format. */
   readonly extraAllowed: readonly string[]
   /** `extra-files.ignored: allow`: unsigned files under paths that the signer chose to ignore may lie there. */

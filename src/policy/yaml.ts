@@ -17,7 +17,11 @@ export type Yaml = Position &
   (
     | { readonly kind: 'map'; readonly entries: ReadonlyMap<string, YamlEntry> }
     | { readonly kind: 'list'; readonly items: readonly Yaml[] }
-    | { readonly kind: 'scalar'; readonly value: string | number | boolean | null }
+    | {
+        readonly kind: 'scalar'
+        readonly value: string | number | boolean | null
+        readonly source: string
+      }
   )
 
 export interface YamlEntry {
@@ -94,7 +98,7 @@ export function readYaml(text: string, file: string): Yaml {
         column,
       }
     }
-    if (node === null) return { kind: 'scalar', value: null, line, column }
+    if (node === null) return { kind: 'scalar', value: null, source: '', line, column }
     if (isScalar(node)) {
       refuseTag(decorated, undefined, offset)
       const value = node.value
@@ -104,7 +108,7 @@ export function readYaml(text: string, file: string): Yaml {
         typeof value === 'boolean' ||
         (typeof value === 'number' && Number.isFinite(value))
       )
-        return { kind: 'scalar', value, line, column }
+        return { kind: 'scalar', value, source: node.source ?? String(value), line, column }
     }
     return refuse(offset, 'not a value that a policy can hold')
   }
