@@ -1,6 +1,5 @@
 // The single owner of judging evidence of any platform: hands it to the verifier of its platform.
 import type { Endorsements } from './endorsements.ts'
-import { AttestationError } from './error.ts'
 import type { Evidence } from './evidence.ts'
 import type { Expected } from './expected.ts'
 import type { AttestationResult } from './result.ts'
@@ -9,10 +8,16 @@ import { attestSnp } from './snp/attest.ts'
 import { STRICT_SNP_POLICY } from './snp/policy.ts'
 import type { SnpPolicy } from './snp/policy.ts'
 import type { SnpTrust } from './snp/trust.ts'
+import { attestSgx, attestTdx } from './tdx/attest.ts'
+import { STRICT_SGX_POLICY, STRICT_TDX_POLICY } from './tdx/policy.ts'
+import type { SgxPolicy, TdxPolicy } from './tdx/policy.ts'
+import type { TdxTrust } from './tdx/trust.ts'
 
 /** What the owner accepts, per platform. A platform that is left out has its strict defaults. */
 export interface AttestationPolicy {
   readonly snp?: SnpPolicy
+  readonly tdx?: TdxPolicy
+  readonly sgx?: SgxPolicy
 }
 
 export interface AttestOptions extends Expected {
@@ -20,6 +25,10 @@ export interface AttestOptions extends Expected {
   readonly trustRoots?: readonly TrustRoot[]
   /** Remembers sound SNP chains between calls. */
   readonly snpTrust?: SnpTrust
+  /** Remembers examined TDX and SGX chains and collateral between calls. */
+  readonly tdxTrust?: TdxTrust
+  /** RTMR0 to RTMR3 as an event log replays into them; a TDX quote must hold the same. */
+  readonly replayedRtmrs?: readonly Uint8Array[]
 }
 
 /**
@@ -28,7 +37,7 @@ export interface AttestOptions extends Expected {
  * @param endorsements candidates beside those that travelled with the evidence
  * @param at the moment at which dates are judged
  * @param now the moment of judging: if `at` lies before it, the result is marked `historical`
- * @throws AttestationError if the evidence can't be read, or is of a platform that this verifier does not know
+ * @throws AttestationError if the evidence can't be read
  */
 export function attest(
   evidence: Evidence,
@@ -38,7 +47,8 @@ export function attest(
   now: Date,
   options: AttestOptions = {},
 ): AttestationResult {
-  const { snpTrust, ...common } = options
+  const { snpTrust, tdxTrust, replayedRtmrs, ...common } = options
+  const quoteOptions = { ...common, ...(tdxTrust === undefined ? {} : { trust: tdxTrust }) }
   switch (evidence.platform) {
     case 'sev-snp':
       return attestSnp(evidence, endorsements, policy.snp ?? STRICT_SNP_POLICY, at, now, {
@@ -46,7 +56,11 @@ export function attest(
         ...(snpTrust === undefined ? {} : { trust: snpTrust }),
       })
     case 'tdx':
+      return attestTdx(evidence, endorsements, policy.tdx ?? STRICT_TDX_POLICY, at, now, {
+        ...quoteOptions,
+        ...(replayedRtmrs === undefined ? {} : { replayedRtmrs }),
+      })
     case 'sgx':
-      throw new AttestationError('FORMAT_UNKNOWN', `no verifier for ${evidence.platform} yet`)
+      return attestSgx(evidence, endorsements, policy.sgx ?? STRICT_SGX_POLICY, at, now, quoteOptions)
   }
 }

@@ -20,3 +20,13 @@ export { userRoots, VENDOR_ROOTS } from './roots.ts'
 export type { TrustRoot } from './roots.ts'
 export { attestSnp, decodeSnpPolicy, SnpTrust, STRICT_SNP_POLICY } from './snp/index.ts'
 export type { SnpOptions, SnpPolicy } from './snp/index.ts'
+export {
+  attestSgx,
+  attestTdx,
+  decodeSgxPolicy,
+  decodeTdxPolicy,
+  STRICT_SGX_POLICY,
+  STRICT_TDX_POLICY,
+  TdxTrust,
+} from './tdx/index.ts'
+export type { SgxOptions, SgxPolicy, TdxOptions, TdxPolicy } from './tdx/index.ts'

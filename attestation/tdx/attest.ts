@@ -160,7 +160,7 @@ const UNAUTHENTICATED: TrustworthinessVector = {
 }
 
 const TRUST_CHECKS = ['validity.', 'crl.', 'revocation', 'tcbInfo.', 'qeIdentity.', 'module', 'qe.']
-const TCB_CHECKS = ['tcb.', 'pce.', 'tee-tcb-svn', 'fmspc', 'quote']
+const TCB_CHECKS = ['tcb.', 'pce.', 'tee-tcb-svn', 'fmspc']
 const GUEST_CHECKS = [
   'debug',
   'attributes',

@@ -414,7 +414,7 @@ function checkQeBinding(quote: Quote): Check {
   })
 }
 
-/** Intel QVL 4.1.2.5.15 and 16. MISCSELECT stands in the identity as a big-endian number. */
+/** Intel QVL 4.1.2.5.15 and 16. */
 function checkQeIdentity(quote: Quote, identity: QeIdentity | null): Check {
   const id = `${quote.teeType}.qe.identity`
   if (identity === null)

@@ -80,7 +80,7 @@ const shortText = decode.string({ max: 128 })
 const advisories = decode.optional(
   decode.array(decode.string({ min: 1, max: 64, pattern: /^[A-Za-z0-9._-]+$/ }), { max: 1024 }),
 )
-const status = decode.string({ min: 1, max: 64 })
+const status = decode.string({ max: 64 })
 const component = decode.object({
   svn: u16,
   category: decode.optional(shortText),
@@ -209,8 +209,8 @@ export function decodeQeIdentity(bytes: Uint8Array): QeIdentity {
     issueDate: json.issueDate,
     nextUpdate: json.nextUpdate,
     evaluationNumber: json.tcbEvaluationDataNumber,
-    miscSelect: bigEndian32(json.miscselect),
-    miscSelectMask: bigEndian32(json.miscselectMask),
+    miscSelect: fromMemory32(json.miscselect),
+    miscSelectMask: fromMemory32(json.miscselectMask),
     attributes: json.attributes,
     attributesMask: json.attributesMask,
     mrSigner: json.mrsigner,
@@ -271,9 +271,9 @@ function checkVersion(version: number, wanted: number, name: string): void {
     )
 }
 
-/** Intel writes the u32 as big-endian hex. */
-function bigEndian32(bytes: Uint8Array): number {
-  return new DataView(bytes.buffer, bytes.byteOffset, 4).getUint32(0, false)
+/** Intel writes the bytes as they lie in a report, so the number is little-endian. Production identities have zero; Intel's test identity shows the order. */
+function fromMemory32(bytes: Uint8Array): number {
+  return new DataView(bytes.buffer, bytes.byteOffset, 4).getUint32(0, true)
 }
 
 function malformed(path: string, message: string): AttestationError {
