@@ -61,6 +61,13 @@ export function attest(
         ...(replayedRtmrs === undefined ? {} : { replayedRtmrs }),
       })
     case 'sgx':
-      return attestSgx(evidence, endorsements, policy.sgx ?? STRICT_SGX_POLICY, at, now, quoteOptions)
+      return attestSgx(
+        evidence,
+        endorsements,
+        policy.sgx ?? STRICT_SGX_POLICY,
+        at,
+        now,
+        quoteOptions,
+      )
   }
 }
