@@ -3,7 +3,8 @@ import type { Check } from '../verdict.ts'
 import { uncovered } from './identify.ts'
 import { parseShardName, type HashedFile, type Manifest, type Part } from './manifest.ts'
 import { compareNames, DEFAULT_IGNORES, shownName } from './name.ts'
-import { hashFiles, type HashOptions } from './pool.ts'
+import { hashFiles, type HashOptions, type HashOutcome } from './pool.ts'
+import type { Content } from './sniff.ts'
 import { locateFiles, walkModel, type ModelFile } from './walk.ts'
 
 export interface CompareOptions extends Omit<HashOptions, 'hashType' | 'shardSize'> {
@@ -30,6 +31,8 @@ export interface Comparison {
   /** Files that were read, and their bytes. */
   readonly files: number
   readonly bytes: number
+  /** What each signed file is, where `sniff` was asked for. */
+  readonly contents: ReadonlyMap<string, Content>
   /** One failed check for each problem and each difference, warnings for what nothing covers; one passed check if nothing failed. */
   readonly checks: readonly Check[]
 }
@@ -64,21 +67,46 @@ export async function compareModel(
           reportIgnored: serialization.ignorePaths ?? [],
           ...(options.signal === undefined ? {} : { signal: options.signal }),
         })
+  return compareFound(manifest, walk, options, (read) => {
+    const { shardSize, hashType } = serialization
+    return hashFiles(walk.root, read, {
+      ...options,
+      hashType,
+      ...(shardSize === undefined ? {} : { shardSize }),
+      fsverity: options.fsverity === true && shardSize === undefined,
+    })
+  })
+}
+
+interface Found<F> {
+  readonly files: readonly F[]
+  readonly single: boolean
+  readonly ignored: readonly string[]
+  readonly checks: readonly Check[]
+}
+
+/** The comparison itself, whatever the files were found in. `hash` is called once, with the files whose digests are needed. */
+export async function compareFound<F extends Pick<ModelFile, 'name' | 'size'>>(
+  manifest: Manifest,
+  walk: Found<F>,
+  options: Pick<CompareOptions, 'ignoreUnsigned'>,
+  hash: (read: readonly F[]) => Promise<HashOutcome>,
+): Promise<Comparison> {
+  const { serialization } = manifest
+  const signed = signedFiles(manifest)
   const found = underSignedNames(walk.files, walk.single, signed)
   const refused = new Set(walk.checks.map(({ id }) => id.slice('model.entry:'.length)))
   const missing = [...signed.keys()].filter((name) => !found.has(name) && !refused.has(name))
   const unsigned = [...found.values()].filter(({ name }) => !signed.has(name))
   // An empty file has no shard, so it can't be told from one that was there when the model was signed.
-  const empty = serialization.method === 'shards' ? unsigned.filter(({ size }) => size === 0) : []
-  const extra = unsigned.filter((file) => !empty.includes(file)).map(({ name }) => name)
+  const uncoveredFile = ({ size }: F): boolean => serialization.method === 'shards' && size === 0
+  const empty = unsigned.filter(uncoveredFile)
+  const extra =
+    options.ignoreUnsigned === true
+      ? []
+      : unsigned.filter((file) => !uncoveredFile(file)).map(({ name }) => name)
   const { read, resized } = bySize([...found.values()], signed)
-  const { shardSize, hashType } = serialization
-  const hashed = await hashFiles(walk.root, read, {
-    ...options,
-    hashType,
-    ...(shardSize === undefined ? {} : { shardSize }),
-    fsverity: options.fsverity === true && shardSize === undefined,
-  })
+  const hashed = await hash(read)
   const changed = [...resized, ...changes(hashed.files, signed, manifest)]
   const lists = {
     missing: missing.sort(compareNames),
@@ -89,7 +117,10 @@ export async function compareModel(
   const problems = [...walk.checks.filter(({ code }) => code !== 'MODEL_EMPTY'), ...hashed.checks]
   const checks = [...problems, ...differences(lists), ...uncovered(serialization, empty)]
   if (!checks.some(({ status }) => status === 'fail')) checks.unshift(passed(hashed.files.length))
-  return { ...lists, files: hashed.files.length, bytes: hashed.bytes, checks }
+  const contents = new Map<string, Content>()
+  for (const { name, content } of hashed.files)
+    if (content !== undefined) contents.set(name, content)
+  return { ...lists, files: hashed.files.length, bytes: hashed.bytes, contents, checks }
 }
 
 function signedFiles(manifest: Manifest): Map<string, Signed> {
@@ -120,11 +151,11 @@ function signedFiles(manifest: Manifest): Map<string, Signed> {
 }
 
 /** A lone `.` is the file itself: how the reference implementation names the file of a single-file model. */
-function underSignedNames(
-  files: readonly ModelFile[],
+function underSignedNames<F extends { readonly name: string }>(
+  files: readonly F[],
   single: boolean,
   signed: ReadonlyMap<string, Signed>,
-): Map<string, ModelFile> {
+): Map<string, F> {
   const itself = single && signed.size === 1 && signed.has('.')
   return new Map(
     files.map((file) => {
@@ -135,11 +166,11 @@ function underSignedNames(
 }
 
 /** Which files to read. One whose size is not the signed size is changed, whatever its bytes are. */
-function bySize(
-  found: readonly ModelFile[],
+function bySize<F extends Pick<ModelFile, 'name' | 'size'>>(
+  found: readonly F[],
   signed: ReadonlyMap<string, Signed>,
-): { read: ModelFile[]; resized: Change[] } {
-  const read: ModelFile[] = []
+): { read: F[]; resized: Change[] } {
+  const read: F[] = []
   const resized: Change[] = []
   for (const file of found) {
     const size = signed.get(file.name)?.size

@@ -5,6 +5,7 @@ import type { Code } from '../codes.ts'
 import { FsVerity } from './fsverity.ts'
 import type { HashType } from './manifest.ts'
 import { stampOf, type Anchor, type Stamp } from './open.ts'
+import type * as Sniff from './sniff.ts'
 
 export interface Hasher {
   update(bytes: Uint8Array): void
@@ -72,6 +73,8 @@ export const CHUNK = 256 * 1024
 
 /** One range of one file. */
 export interface Piece {
+  /** As signed: decides only what sniffing makes of source code. */
+  readonly name: string
   readonly source: string
   readonly stamp: Stamp
   readonly start: number
@@ -89,6 +92,8 @@ export interface PieceResult {
   /** Lower-case hex; empty if there is a problem. */
   readonly digest: string
   readonly fsverity?: string
+  /** Of the whole file, with its first piece. */
+  readonly content?: Sniff.Content
   readonly problem?: PieceProblem
 }
 
@@ -98,9 +103,13 @@ export interface HashContext {
   /** `CHUNK + 1` bytes, reused. */
   readonly buffer: Buffer
   readonly fsverity: boolean
+  /** The module sniff.ts, where the content is asked for. */
+  readonly sniff: Sniffer | null
   /** Called after each portion; true stops. */
   readonly onBytes: (count: number) => boolean
 }
+
+type Sniffer = typeof Sniff
 
 /** Thrown inside `hashPiece` when `onBytes` says stop. */
 export class Stopped extends Error {}
@@ -117,9 +126,10 @@ export function hashPiece(piece: Piece, context: HashContext): PieceResult {
     return { digest: '', problem: openProblem(cause) }
   }
   try {
-    const before = stampOf(fstatSync(fd, { bigint: true }))
+    const stats = fstatSync(fd, { bigint: true })
+    const before = stampOf(stats)
     if (before !== piece.stamp) return unstable(piece.stamp, before)
-    const result = readPiece(fd, piece, context)
+    const result = readPiece(fd, piece, Number(stats.size), context)
     const after = stampOf(fstatSync(fd, { bigint: true }))
     if (result === null || after !== piece.stamp) return unstable(piece.stamp, after)
     return result
@@ -132,23 +142,24 @@ export function hashPiece(piece: Piece, context: HashContext): PieceResult {
 }
 
 /** Null if the file ended too early. */
-function readPiece(fd: number, piece: Piece, context: HashContext): PieceResult | null {
+function readPiece(
+  fd: number,
+  piece: Piece,
+  size: number,
+  context: HashContext,
+): PieceResult | null {
   const { buffer, kit, onBytes } = context
   const { start, end } = piece
   const verity = context.fsverity ? new FsVerity() : null
-  const total = end - start
-  if (total <= CHUNK) {
-    let got = 0
-    while (got < total) {
-      const count = readSync(fd, buffer, got, total - got, start + got)
-      if (count === 0) return null
-      got += count
-    }
-    const bytes = buffer.subarray(0, total)
+  const sniff = start === 0 ? context.sniff : null
+  if (end - start <= CHUNK) {
+    const bytes = readFully(fd, buffer, start, end - start)
+    if (bytes === null) return null
     verity?.update(bytes)
     const digest = kit.once(bytes)
-    if (onBytes(total)) throw new Stopped()
-    return { digest, ...(verity === null ? {} : { fsverity: verity.digest() }) }
+    const content = sniff === null ? {} : { content: sniffFile(fd, piece.name, size, sniff) }
+    if (onBytes(bytes.length)) throw new Stopped()
+    return { digest, ...(verity === null ? {} : { fsverity: verity.digest() }), ...content }
   }
   const hasher = kit.create()
   for (let at = start; at < end;) {
@@ -160,7 +171,32 @@ function readPiece(fd: number, piece: Piece, context: HashContext): PieceResult 
     at += count
     if (onBytes(count)) throw new Stopped()
   }
-  return { digest: hasher.hex(), ...(verity === null ? {} : { fsverity: verity.digest() }) }
+  return {
+    digest: hasher.hex(),
+    ...(verity === null ? {} : { fsverity: verity.digest() }),
+    ...(sniff === null ? {} : { content: sniffFile(fd, piece.name, size, sniff) }),
+  }
+}
+
+function readFully(fd: number, buffer: Buffer, start: number, length: number): Buffer | null {
+  let got = 0
+  while (got < length) {
+    const count = readSync(fd, buffer, got, length - got, start + got)
+    if (count === 0) return null
+    got += count
+  }
+  return buffer.subarray(0, length)
+}
+
+/** Looks at the open file that was just hashed; the comparison of its state that follows covers this reading too. */
+function sniffFile(fd: number, name: string, size: number, sniff: Sniffer): Sniff.Content {
+  const read = (length: number, fromEnd: boolean): Buffer =>
+    readFully(fd, Buffer.alloc(length), fromEnd ? size - length : 0, length) ?? Buffer.alloc(0)
+  const head = read(Math.min(size, sniff.HEAD_BYTES), false)
+  let tail = size === head.length ? head : read(Math.min(size, sniff.TAIL_BYTES), true)
+  const wanted = sniff.tailWanted(tail, size)
+  if (wanted > tail.length) tail = read(wanted, true)
+  return sniff.classify({ name, size, head, tail })
 }
 
 function unstable(expected: Stamp, actual: Stamp): PieceResult {

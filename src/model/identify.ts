@@ -5,10 +5,12 @@ import {
   makeManifest,
   type HashType,
   type Manifest,
+  type ManifestOptions,
   type Serialization,
 } from './manifest.ts'
 import { compareNames, DEFAULT_IGNORES, ignoredPath } from './name.ts'
-import { hashFiles, type HashOptions } from './pool.ts'
+import { hashFiles, type HashOptions, type HashOutcome } from './pool.ts'
+import type { Content } from './sniff.ts'
 import { walkModel } from './walk.ts'
 
 export interface IdentifyOptions extends Omit<HashOptions, 'hashType' | 'shardSize'> {
@@ -33,6 +35,8 @@ export interface Identity {
   readonly checks: readonly Check[]
   readonly files: number
   readonly bytes: number
+  /** What each file is, where `sniff` was asked for. */
+  readonly contents: ReadonlyMap<string, Content>
 }
 
 /** How `options` are recorded in the manifest: ignored paths with the defaults, sorted, without duplicates (OMS v1.0 §5.2.2). */
@@ -59,20 +63,34 @@ export async function identifyModel(
   const serialization = serializationOf(options)
   const walk = await walkModel(path, options)
   if (walk.checks.length > 0)
-    return { manifest: null, checks: walk.checks, files: walk.files.length, bytes: 0 }
+    return {
+      manifest: null,
+      checks: walk.checks,
+      files: walk.files.length,
+      bytes: 0,
+      contents: new Map(),
+    }
   const { shardSize, hashType } = serialization
   const hashed = await hashFiles(walk.root, walk.files, {
     ...options,
     hashType,
     ...(shardSize === undefined ? {} : { shardSize }),
   })
+  return conclude(hashed, { ...options, name: walk.name, single: walk.single, serialization })
+}
+
+/** Makes the manifest of what was hashed, if nothing failed. */
+export function conclude(
+  hashed: Pick<HashOutcome, 'files' | 'checks' | 'bytes'>,
+  options: ManifestOptions,
+): Identity {
   const { files, bytes } = hashed
-  const checks = [...hashed.checks, ...uncovered(serialization, files)]
+  const checks = [...hashed.checks, ...uncovered(options.serialization, files)]
   const failed = checks.some(({ status }) => status === 'fail')
-  const manifest = failed
-    ? null
-    : makeManifest(files, { ...options, name: walk.name, single: walk.single, serialization })
-  return { manifest, checks, files: files.length, bytes }
+  const manifest = failed ? null : makeManifest(files, options)
+  const contents = new Map<string, Content>()
+  for (const { name, content } of files) if (content !== undefined) contents.set(name, content)
+  return { manifest, checks, files: files.length, bytes, contents }
 }
 
 /** With `shards` an empty file has no resource (OMS v1.0 §6.3): nothing protects its presence or absence. */

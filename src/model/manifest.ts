@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto'
 import { ZtError } from '../error.ts'
 import { compareNames } from './name.ts'
+import type { Content } from './sniff.ts'
 
 export const HASH_TYPES = ['sha256', 'blake2b', 'blake3'] as const
 /** As recorded in `serialization.hash_type`. blake2b is BLAKE2b-512, blake3 is 256 bits (OMS v1.0 §6.4). */
@@ -71,6 +72,8 @@ export interface HashedFile {
   readonly parts: readonly Part[]
   /** `sha256:<hex>`: see fsverity.ts. */
   readonly fsverity?: string
+  /** What the file is, where that was asked for. Absent for an empty file that has no shard. */
+  readonly content?: Content
 }
 
 export interface ManifestOptions {

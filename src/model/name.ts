@@ -53,7 +53,6 @@ export function ignoredPath(path: string): string | null {
 /** A name as it may be shown: control characters, which a hostile name may carry, are escaped. */
 export function shownName(name: string): string {
   return name.replace(
-    // eslint-disable-next-line no-control-regex -- they are what this is about
     /[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g,
     (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
   )

@@ -8,6 +8,7 @@ import { CHUNK, hashPiece, loadHash, type HashKit, type Piece, type PieceResult 
 import type { HashedFile, HashType, Part } from './manifest.ts'
 import { Anchor } from './open.ts'
 import { entryProblem } from './problem.ts'
+import type { Content } from './sniff.ts'
 import type { ModelFile } from './walk.ts'
 import type { Batch, BatchResult, WorkerSetup } from './worker.ts'
 
@@ -26,6 +27,8 @@ export interface HashOptions {
   readonly shardSize?: number
   /** Also the fs-verity digest of each file. Only with the method `files`. */
   readonly fsverity?: boolean
+  /** Also what each file is by its content: see sniff.ts. */
+  readonly sniff?: boolean
   /** Threads. Default: one for each core. */
   readonly threads?: number
   readonly signal?: AbortSignal
@@ -88,17 +91,17 @@ function cut(files: readonly ModelFile[], options: HashOptions): Plan {
   const pieces: Piece[] = []
   const first: number[] = []
   let bytes = 0
-  for (const { source, stamp, size } of files) {
+  for (const { name, source, stamp, size } of files) {
     first.push(pieces.length)
     bytes += size
-    if (shardSize === undefined) pieces.push({ source, stamp, start: 0, end: size })
+    if (shardSize === undefined) pieces.push({ name, source, stamp, start: 0, end: size })
     else
       for (let start = 0; start < size; start += shardSize) {
         if (pieces.length >= MAX_PIECES)
           throw new ZtError('MODEL_TOO_LARGE', `more than ${MAX_PIECES} shards`, {
             hint: 'choose a larger shard size',
           })
-        pieces.push({ source, stamp, start, end: Math.min(start + shardSize, size) })
+        pieces.push({ name, source, stamp, start, end: Math.min(start + shardSize, size) })
       }
   }
   first.push(pieces.length)
@@ -119,6 +122,7 @@ async function hashInPlace(
     kit,
     buffer: Buffer.allocUnsafeSlow(Math.min(CHUNK, longest) + 1),
     fsverity: options.fsverity === true,
+    sniff: options.sniff === true ? await import('./sniff.ts') : null,
     onBytes: () => false,
   }
   const results: PieceResult[] = []
@@ -180,6 +184,7 @@ async function hashOnThreads(
     root,
     hashType: options.hashType,
     fsverity: options.fsverity === true,
+    sniff: options.sniff === true,
     bytes,
     stop,
   }
@@ -243,6 +248,7 @@ function gather(files: readonly ModelFile[], plan: Plan, results: PieceResult[])
   for (const [i, { name, size }] of files.entries()) {
     const parts: Part[] = []
     let fsverity: string | undefined
+    let content: Content | undefined
     let problem: PieceResult['problem']
     const end = plan.first[i + 1] ?? 0
     for (let p = plan.first[i] ?? 0; p < end; p++) {
@@ -252,10 +258,17 @@ function gather(files: readonly ModelFile[], plan: Plan, results: PieceResult[])
         throw new ZtError('INTERNAL', 'a piece has no digest', { path: name })
       problem ??= result.problem
       fsverity ??= result.fsverity
+      content ??= result.content
       parts.push({ start: piece.start, end: piece.end, digest: result.digest })
     }
     if (problem === undefined) {
-      hashed.push({ name, size, parts, ...(fsverity === undefined ? {} : { fsverity }) })
+      hashed.push({
+        name,
+        size,
+        parts,
+        ...(fsverity === undefined ? {} : { fsverity }),
+        ...(content === undefined ? {} : { content }),
+      })
       bytes += size
     } else {
       const { code, message, ...more } = problem

@@ -422,7 +422,11 @@ function join(dir: string, part: string): string {
   return dir === '' ? part : `${dir}/${part}`
 }
 
-function ignoreList(paths: readonly string[] | undefined): string[] {
+/**
+ * Ignored paths in their recorded form.
+ * @throws ZtError USAGE for one that the specification forbids
+ */
+export function ignoreList(paths: readonly string[] | undefined): string[] {
   return (paths ?? []).map((path) => {
     const plain = ignoredPath(path)
     if (plain !== null) return plain

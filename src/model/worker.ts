@@ -9,6 +9,7 @@ export interface WorkerSetup {
   readonly root: string
   readonly hashType: HashType
   readonly fsverity: boolean
+  readonly sniff: boolean
   /** One 64-bit count of the bytes read by all threads. */
   readonly bytes: BigInt64Array
   /** Not 0: stop at the next portion. */
@@ -27,13 +28,14 @@ export interface BatchResult {
 
 const port = parentPort
 if (port !== null) {
-  const { root, hashType, fsverity, bytes, stop } = workerData as WorkerSetup
+  const { root, hashType, fsverity, sniff, bytes, stop } = workerData as WorkerSetup
   const anchor = new Anchor(root)
   const context = {
     anchor,
     kit: await loadHash(hashType),
     buffer: Buffer.allocUnsafeSlow(CHUNK + 1),
     fsverity,
+    sniff: sniff ? await import('./sniff.ts') : null,
     onBytes: (count: number): boolean => {
       Atomics.add(bytes, 0, BigInt(count))
       return Atomics.load(stop, 0) !== 0
