@@ -30,3 +30,13 @@ export {
   TdxTrust,
 } from './tdx/index.ts'
 export type { SgxOptions, SgxPolicy, TdxOptions, TdxPolicy } from './tdx/index.ts'
+export type { Evidence } from './evidence.ts'
+export { readEvidence } from './evidence/detect.ts'
+export { readEvidenceFile, writeEvidenceFile } from './evidence/file.ts'
+export { mergeEndorsements, readEndorsements, readIssuerChain } from './evidence/collect.ts'
+export { NO_ENDORSEMENTS } from './endorsements.ts'
+export type { Endorsements, EventLog, Fetcher, NamedBytes, SignedJson } from './endorsements.ts'
+export { modelBinding } from './binding.ts'
+export type { ModelBinding } from './binding.ts'
+export { appraisalOf, earOf, signEar, verifyEar } from './ear.ts'
+export type { Ear, EarAppraisal, TrustTier } from './ear.ts'

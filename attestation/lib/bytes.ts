@@ -112,6 +112,16 @@ export function utf8Encode(text: string): Uint8Array {
   return ENCODER.encode(text)
 }
 
+/** Cuts blanks, tabs and line ends off both ends (`trim` would also take a byte order mark). Linear. */
+export function trimBlanks(text: string): string {
+  const blank = (at: number): boolean => ' \t\r\n'.includes(text.charAt(at))
+  let from = 0
+  let to = text.length
+  while (from < to && blank(from)) from++
+  while (to > from && blank(to - 1)) to--
+  return text.slice(from, to)
+}
+
 /** SHA-256, 32 bytes. */
 export function sha256(bytes: Uint8Array): Uint8Array {
   return plain(createHash('sha256').update(bytes).digest())

@@ -11,6 +11,7 @@ export {
   isZero,
   sha256,
   sha256Hex,
+  trimBlanks,
   utf8Decode,
   utf8Encode,
 } from './bytes.ts'
