@@ -39,36 +39,32 @@ const MATERIAL = decode.object(
   { unknown: 'ignore' },
 )
 
+/** Entries that have the right form and speak of this bundle, with their places in it. */
+type Read = readonly { readonly entry: RawEntry; readonly path: string }[]
+
 /**
- * Reads the bundle's transparency log entries strictly and binds each to a trusted log and to this signature and certificate.
- * `leaf` is the DER of the signing certificate. `entries` is meaningful only if there are no findings. OMS demands at least one entry
- * for the keyless method (OMS v1.0 §4.1).
+ * Reads the bundle's transparency log entries strictly and compares what they recorded with this signature and certificate (DER).
+ * OMS demands at least one entry for the keyless method (OMS v1.0 §4.1).
  */
-export function guardLogEntries(
+export function readLogEntries(
   bundle: Bundle,
   leaf: Uint8Array,
-  logs: readonly TrustedLog[],
-): { readonly findings: readonly Finding[]; readonly entries: readonly LogEntry[] } {
-  const findings: Finding[] = []
-  const entries: LogEntry[] = []
+): { readonly findings: readonly Finding[]; readonly read: Read } {
   const raw = rawEntries(bundle)
-  if (raw.length === 0) {
-    findings.push({
-      code: 'LOG_ENTRY_MISSING',
-      message: 'the bundle has no transparency log entry, which a keyless signature must have',
-      expected: 'at least 1 entry',
-      actual: 'none',
-    })
-  }
-  if (raw.length > MAX_ENTRIES) {
-    findings.push({
-      code: 'TOO_LARGE',
-      message: 'the bundle has more transparency log entries than any signer makes',
-      expected: `at most ${MAX_ENTRIES}`,
+  if (raw.length === 0 || raw.length > MAX_ENTRIES) {
+    const none = raw.length === 0
+    const found: Finding = {
+      code: none ? 'LOG_ENTRY_MISSING' : 'TOO_LARGE',
+      message: none
+        ? 'the bundle has no transparency log entry, which a keyless signature must have'
+        : 'the bundle has more transparency log entries than any signer makes',
+      expected: none ? 'at least 1 entry' : `at most ${MAX_ENTRIES}`,
       actual: String(raw.length),
-    })
-    return { findings, entries }
+    }
+    return { findings: [found], read: [] }
   }
+  const findings: Finding[] = []
+  const read: { entry: RawEntry; path: string }[] = []
   const seen = new Set<string>()
   raw.forEach((value, index) => {
     const path = `$.verificationMaterial.tlogEntries[${index}]`
@@ -83,11 +79,33 @@ export function guardLogEntries(
       }
       seen.add(identity)
       findings.push(...checkLogBody(entry, bundle.envelope, leaf, path))
-      entries.push(bind(entry, logs, path))
+      read.push({ entry, path })
     } catch (error) {
       findings.push(finding(error))
     }
   })
+  return { findings, read }
+}
+
+/**
+ * Reads the entries and binds each to a log that the caller trusts. `entries` is meaningful only if there are no findings.
+ * What is left for the library is to verify signatures and hashes.
+ */
+export function guardLogEntries(
+  bundle: Bundle,
+  leaf: Uint8Array,
+  logs: readonly TrustedLog[],
+): { readonly findings: readonly Finding[]; readonly entries: readonly LogEntry[] } {
+  const { findings: first, read } = readLogEntries(bundle, leaf)
+  const findings = [...first]
+  const entries: LogEntry[] = []
+  for (const { entry, path } of read) {
+    try {
+      entries.push(bind(entry, logs, path))
+    } catch (error) {
+      findings.push(finding(error))
+    }
+  }
   return { findings, entries }
 }
 
@@ -193,7 +211,7 @@ function readCheckpoint(
   if (origin === undefined || origin === '' || size === undefined || root === undefined) {
     return invalid('origin, size or root hash is missing')
   }
-   
+
   if (/[\u0000-\u0009\u000b-\u001f\u007f]/.test(envelope) || extensions.includes('')) {
     return invalid('it has control characters or empty lines')
   }
