@@ -50,6 +50,7 @@ export interface ChainOptions {
 /** How many certificates of one name are tried. AMD has one. */
 const MAX_SAME_NAME = 4
 const COMMON_NAME = '2.5.4.3'
+const MISSING: Problem = { code: 'CERT_MISSING', message: 'the chain has a gap' }
 const DATE_CODES: ReadonlySet<string> = new Set(['CERT_EXPIRED', 'CERT_NOT_YET_VALID'])
 
 /**
@@ -220,6 +221,7 @@ function checkRoles(
       add('CERT_ROLE', `${cert.subject.text} belongs to another organisation than the root`)
     }
   }
+  if (leaf === null || ca === null || ark === null) problems.push(MISSING)
   return problems
 }
 
@@ -241,7 +243,10 @@ function checkAlgorithms({ leaf, ca, ark }: Path): Problem[] {
     problems.push({ code: 'UNSUPPORTED_ALGORITHM', message })
   }
   for (const cert of [leaf, ca, ark]) {
-    if (cert === null) continue
+    if (cert === null) {
+      if (!problems.includes(MISSING)) problems.push(MISSING)
+      continue
+    }
     const { kind, hash, saltLength } = cert.signatureAlgorithm
     if (kind !== 'rsa-pss' || hash !== 'sha384' || saltLength !== 48) {
       add(`${cert.subject.text} is not signed with RSASSA-PSS, SHA-384 and salt 48`)
@@ -280,9 +285,7 @@ function checkLinks({ leaf, ca, ark }: Path, at: Date): readonly Problem[] {
   const problems = checkPath(path, at, { selfSignedRoot: ark !== null }).filter(
     (problem) => !DATE_CODES.has(problem.code),
   )
-  return path.length === 3
-    ? problems
-    : [...problems, { code: 'CERT_MISSING', message: 'the chain has a gap' }]
+  return path.length === 3 ? problems : [...problems, MISSING]
 }
 
 function checkDates(level: 'leaf' | 'ca' | 'root', cert: Certificate | null, at: Date): Check {
