@@ -1,5 +1,6 @@
 // The single owner of how an SNP negative is made: a simulated machine with one thing changed.
 import type { Code } from '../../attestation/index.ts'
+import { WELL_KNOWN_SEED } from './keys.ts'
 import { withExtensions, type Negative } from './negative.ts'
 import type { CertificateChange, Extension } from './pki.ts'
 import { simulateSnp, type SnpEvidence, type SnpRequest } from './snp.ts'
@@ -22,7 +23,7 @@ export function snpNegative(
     name,
     why,
     codes,
-    record: (seed = 'zt4ai') => {
+    record: (seed = WELL_KNOWN_SEED) => {
       const evidence = simulateSnp({ seed, ...(typeof ask === 'function' ? ask(seed) : ask) })
       const trustedRoot =
         trust === 'own root' ? evidence.ark : caCertificate(seed, evidence.product, 'ark')

@@ -1,6 +1,6 @@
 // The single owner of simulated SNP machines: a product, a chip and a guest that record evidence in the genuine formats.
 import { concatBytes } from '../../attestation/lib/index.ts'
-import { seededBytes } from './keys.ts'
+import { seededBytes, WELL_KNOWN_SEED } from './keys.ts'
 import { certificate, pem, RECORDED_AT, type CertificateChange, type CrlChange } from './pki.ts'
 import { arkCrl, caCertificate, leafFields, snpKeys, type SnpRole } from './snp-certificates.ts'
 import {
@@ -107,7 +107,7 @@ export const keyInfo = (role: SnpRole): number => (role === 'vcek' ? 0 : 1 << 2)
 
 /** Records evidence on the machine asked for. The same request gives the same bytes. */
 export function simulateSnp(request: SnpRequest = {}): SnpEvidence {
-  const { seed = 'zt4ai', product = 'Genoa', role = 'vcek', at = RECORDED_AT } = request
+  const { seed = WELL_KNOWN_SEED, product = 'Genoa', role = 'vcek', at = RECORDED_AT } = request
   const fields = reportFields(request, seed, product, role)
   const leafTcb = request.leafTcb ?? fields.reportedTcb
   const leafFieldsMade = leafFields(seed, {

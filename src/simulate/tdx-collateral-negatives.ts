@@ -205,7 +205,7 @@ const levels: readonly TdxNegative[] = [
     'qe-status-unknown',
     ['TCB_STATUS_UNKNOWN'],
     'a status that does not exist',
-    qeStatus(''),
+    qeStatus('Up-to-date'),
   ),
 ]
 

@@ -1,5 +1,6 @@
 // The single owner of how a TDX negative is made: a simulated machine with one thing changed.
 import type { Code } from '../../attestation/index.ts'
+import { WELL_KNOWN_SEED } from './keys.ts'
 import type { Negative } from './negative.ts'
 import { certificate } from './pki.ts'
 import { rootFields } from './tdx-certificates.ts'
@@ -23,7 +24,7 @@ export function tdxNegative(
     name,
     why,
     codes,
-    record: (seed = 'zt4ai') => {
+    record: (seed = WELL_KNOWN_SEED) => {
       const evidence = simulateTdx({ seed, ...(typeof ask === 'function' ? ask(seed) : ask) })
       return {
         evidence,

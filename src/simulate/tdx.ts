@@ -1,7 +1,7 @@
 // The single owner of simulated TDX (and SGX) machines: a platform, a quoting enclave and a TD that record evidence and collateral in the genuine formats.
 import { bytesToHex, hexToBytes, utf8Encode } from '../../attestation/lib/index.ts'
 import { bootLog, replay, type LogEvent } from './eventlog.ts'
-import { ecKey, seededBytes, type EcKey } from './keys.ts'
+import { ecKey, seededBytes, WELL_KNOWN_SEED, type EcKey } from './keys.ts'
 import {
   certificate,
   pem,
@@ -128,7 +128,13 @@ export const XFAM = 0x0602e7n
 
 /** Records evidence and collateral on the machine asked for. The same request gives the same bytes. */
 export function simulateTdx(request: TdxRequest = {}): TdxEvidence {
-  const { seed = 'zt4ai', machine = '', kind = 'td15', at = RECORDED_AT, ca = 'platform' } = request
+  const {
+    seed = WELL_KNOWN_SEED,
+    machine = '',
+    kind = 'td15',
+    at = RECORDED_AT,
+    ca = 'platform',
+  } = request
   const own = (label: string, length: number): Uint8Array =>
     seededBytes(seed, `${machine} ${label}`, length)
   const tdx = kind !== 'sgx'

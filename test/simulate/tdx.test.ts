@@ -1,0 +1,193 @@
+import { createHash, X509Certificate } from 'node:crypto'
+import { describe, expect, it } from 'vitest'
+import { parseCertificate, parseCrl } from '../../attestation/lib/index.ts'
+import { parsePckExtension, SGX_EXTENSION } from '../../attestation/tdx/pck.ts'
+import { parseQuote } from '../../attestation/tdx/quote.ts'
+import {
+  bootLog,
+  ccel,
+  dstackLog,
+  runtimeEvent,
+  simulateTdx,
+  TDX_NEGATIVES,
+} from '../../src/simulate/index.ts'
+import { replay } from '../../src/simulate/eventlog.ts'
+import { judgeTdx } from './judge.ts'
+
+const KINDS = (['td15', 'td10', 'sgx'] as const).flatMap((kind) =>
+  (['platform', 'processor'] as const).map((ca) => [kind, ca] as const),
+)
+
+describe('simulated TDX machines', () => {
+  it.each(KINDS)('%s under the %s CA: node verifies the chain', (kind, ca) => {
+    const evidence = simulateTdx({ kind, ca })
+    const [pck, authority, root, signer] = [
+      evidence.pck,
+      evidence.ca,
+      evidence.root,
+      evidence.tcbSigner,
+    ].map((der) => new X509Certificate(der))
+    expect(root!.verify(root!.publicKey)).toBe(true)
+    expect(authority!.verify(root!.publicKey)).toBe(true)
+    expect(pck!.verify(authority!.publicKey)).toBe(true)
+    expect(signer!.verify(root!.publicKey)).toBe(true)
+    expect(pck!.checkIssued(authority!)).toBe(true)
+    for (const cert of [pck, authority, root, signer]) expect(cert!.subject).toContain('SIMULATED')
+  })
+
+  it.each(KINDS)(
+    '%s under the %s CA: the strict verifier accepts it under the named root alone',
+    (kind, ca) => {
+      const evidence = simulateTdx({ kind, ca })
+      const { accepted, codes, result } = judgeTdx(evidence, evidence.root)
+      expect({ accepted, codes, simulated: result?.simulated }).toEqual({
+        accepted: true,
+        codes: [],
+        simulated: true,
+      })
+      const stranger = simulateTdx({ seed: 'another vendor' })
+      expect(judgeTdx(evidence, stranger.root).codes).toContain('ROOT_UNTRUSTED')
+    },
+  )
+
+  it('quotes of version 4 and 5 carry TDX 1.0 and 1.5 bodies', () => {
+    for (const [version, kind] of [
+      [4, 'td10'],
+      [5, 'td10'],
+      [5, 'td15'],
+    ] as const) {
+      const evidence = simulateTdx({ kind, form: { version } })
+      expect(parseQuote(evidence.quote)).toMatchObject({ version, body: { type: kind } })
+      expect(judgeTdx(evidence, evidence.root).codes).toEqual([])
+    }
+    for (const version of [3, 4, 5]) {
+      const evidence = simulateTdx({ kind: 'sgx', form: { version } })
+      expect(judgeTdx(evidence, evidence.root).codes).toEqual([])
+    }
+  })
+
+  it('the fields asked for are the fields recorded', () => {
+    const fill = (length: number, byte: number) => new Uint8Array(length).fill(byte)
+    const td = {
+      mrSeam: fill(48, 1),
+      xfam: 0x0602e7n,
+      mrTd: fill(48, 2),
+      mrConfigId: fill(48, 3),
+      mrOwner: fill(48, 4),
+      mrOwnerConfig: fill(48, 5),
+      rtmrs: [6, 7, 8, 9].map((byte) => fill(48, byte)),
+      reportData: fill(64, 10),
+      mrServiceTd: fill(48, 11),
+    }
+    const { quote, pck, platform } = simulateTdx({ td, form: { padding: new Uint8Array(70) } })
+    const parsed = parseQuote(quote)
+    expect(parsed.body.report).toMatchObject(td)
+    expect(parsed.padding).toBe(70)
+    const extension = parseCertificate(pck).extensions.get(SGX_EXTENSION)
+    expect(parsePckExtension(extension!.value, 'platform')).toMatchObject({
+      ppid: platform.ppid,
+      components: platform.components,
+      pceSvn: platform.pceSvn,
+      fmspc: platform.fmspc,
+    })
+  })
+
+  it('a TDX 1.0 module is compared from component 0, a later one from component 2', () => {
+    // TDX_01 with module SVN 5, where component 0 of every platform level asks for more.
+    const tcbInfo: NonNullable<Parameters<typeof simulateTdx>[0]>['tcbInfo'] = (info) => ({
+      ...info,
+      tcbLevels: info.tcbLevels.map((level, i) => ({
+        ...level,
+        tcb: {
+          ...level.tcb,
+          tdxtcbcomponents: level.tcb.tdxtcbcomponents?.map(({ svn }, at) => ({
+            svn: at === 0 ? 9 - i : svn,
+          })),
+        },
+      })),
+    })
+    const evidence = simulateTdx({ tcbInfo })
+    expect(judgeTdx(evidence, evidence.root).codes).toEqual([])
+    const teeTcbSvn = Uint8Array.of(5, 0, 6, ...new Uint8Array(13))
+    const old = simulateTdx({ tcbInfo, td: { teeTcbSvn, teeTcbSvn2: teeTcbSvn } })
+    expect(judgeTdx(old, old.root).codes).toContain('TCB_NOT_SUPPORTED')
+  })
+
+  it('the same request gives the same bytes; machines of one seed share their vendor', () => {
+    const digest = (machine: string) => {
+      const { quote, collateral } = simulateTdx({ machine })
+      return createHash('sha256').update(quote).update(JSON.stringify(collateral)).digest('hex')
+    }
+    expect(digest('a')).toBe(digest('a'))
+    expect(digest('a')).not.toBe(digest('b'))
+    expect(simulateTdx({ machine: 'a' }).root).toEqual(simulateTdx({ machine: 'b' }).root)
+  })
+
+  it('serves the collateral as the service does', () => {
+    const { served, collateral, rootCrl, pckCrl } = simulateTdx()
+    const [tcb, qe, pck, root] = served()
+    const body = JSON.parse(Buffer.from(tcb!.body).toString()) as { tcbInfo: { fmspc: string } }
+    expect(tcb!.path).toContain(`fmspc=${body.tcbInfo.fmspc.toLowerCase()}`)
+    expect(decodeURIComponent(tcb!.header!.value)).toBe(collateral.tcb_info_issuer_chain)
+    expect(qe!.header!.name).toBe('SGX-Enclave-Identity-Issuer-Chain')
+    expect([pck!.body, root!.body]).toEqual([pckCrl, rootCrl])
+    expect(parseCrl(pckCrl).revoked.size).toBe(1)
+  })
+})
+
+describe('simulated event logs', () => {
+  const events = [...bootLog('log'), runtimeEvent('model-digest', new Uint8Array(32).fill(7))]
+
+  it('replay into the registers of the quote', () => {
+    const { td } = simulateTdx({ events })
+    expect(td.rtmrs).toEqual(replay(events))
+    expect(new Set(td.rtmrs.map((rtmr) => Buffer.from(rtmr).toString('hex'))).size).toBe(4)
+  })
+
+  it('CCEL: the log that is written replays to the same registers', () => {
+    const { table, data } = ccel(events)
+    const area = Buffer.from(data)
+    expect(Buffer.from(table).toString('latin1', 0, 4)).toBe('CCEL')
+    expect(table.reduce((sum, byte) => (sum + byte) % 256, 0)).toBe(0)
+    const registers = [0, 1, 2, 3].map(() => Buffer.alloc(48))
+    let at = 32 + area.readUInt32LE(28)
+    while (area.readUInt32LE(at) !== 0xffffffff) {
+      const index = area.readUInt32LE(at) - 1
+      const digest = area.subarray(at + 14, at + 62)
+      registers[index] = createHash('sha384').update(registers[index]!).update(digest).digest()
+      at += 66 + area.readUInt32LE(at + 62)
+    }
+    expect(registers.map((r) => new Uint8Array(r))).toEqual(replay(events))
+    expect(area.subarray(at).every((byte) => byte === 0xff)).toBe(true)
+  })
+
+  it('dstack: the digest of an event at run time is that of its type, name and payload', () => {
+    const log = JSON.parse(dstackLog(events)) as {
+      imr: number
+      event: string
+      event_type: number
+      event_payload: string
+      digest: string
+    }[]
+    const last = log.at(-1)!
+    expect(last).toMatchObject({ imr: 3, event: 'model-digest', event_type: 134217729 })
+    const hash = createHash('sha384')
+      .update(Buffer.from('01000008', 'hex'))
+      .update(':model-digest:')
+      .update(Buffer.from(last.event_payload, 'hex'))
+    expect(last.digest).toBe(hash.digest('hex'))
+  })
+})
+
+describe('TDX negatives', () => {
+  it('have distinct names', () => {
+    expect(new Set(TDX_NEGATIVES.map(({ name }) => name)).size).toBe(TDX_NEGATIVES.length)
+  })
+
+  it.each(TDX_NEGATIVES)('$name: $why', ({ record, codes }) => {
+    const { evidence, trustedRoot } = record()
+    const judgement = judgeTdx(evidence, trustedRoot)
+    expect(judgement.accepted).toBe(false)
+    expect(judgement.codes).toEqual(expect.arrayContaining([...codes]))
+  })
+})
