@@ -1,4 +1,5 @@
 // The single owner of a model's identity: from a path to the manifest that a signature binds.
+import { ZtError } from '../error.ts'
 import type { Check } from '../verdict.ts'
 import {
   DEFAULT_SHARD_SIZE,
@@ -16,7 +17,7 @@ import { walkModel } from './walk.ts'
 export interface IdentifyOptions extends Omit<HashOptions, 'hashType' | 'shardSize'> {
   /** Default sha256. */
   readonly hashType?: HashType
-  /** Default files. */
+  /** Default files, or shards where `shardSize` is given. */
   readonly method?: 'files' | 'shards'
   /** Bytes; only with `shards`. Default 1,000,000,000. */
   readonly shardSize?: number
@@ -39,14 +40,20 @@ export interface Identity {
   readonly contents: ReadonlyMap<string, Content>
 }
 
-/** How `options` are recorded in the manifest: ignored paths with the defaults, sorted, without duplicates (OMS v1.0 §5.2.2). */
+/**
+ * How `options` are recorded in the manifest: ignored paths with the defaults, sorted, without duplicates (OMS v1.0 §5.2.2).
+ * @throws ZtError USAGE
+ */
 export function serializationOf(options: IdentifyOptions): Serialization {
+  const method = options.method ?? (options.shardSize === undefined ? 'files' : 'shards')
+  if (method === 'files' && options.shardSize !== undefined)
+    throw new ZtError('USAGE', 'a shard size has no meaning with the method files')
   const defaults = options.defaultIgnores === false ? [] : DEFAULT_IGNORES
   const given = (options.ignorePaths ?? []).flatMap((path) => ignoredPath(path) ?? [])
   return {
-    method: options.method ?? 'files',
+    method,
     hashType: options.hashType ?? 'sha256',
-    ...(options.method === 'shards' ? { shardSize: options.shardSize ?? DEFAULT_SHARD_SIZE } : {}),
+    ...(method === 'shards' ? { shardSize: options.shardSize ?? DEFAULT_SHARD_SIZE } : {}),
     allowSymlinks: options.allowSymlinks ?? false,
     ignorePaths: [...new Set([...defaults, ...given])].sort(compareNames),
   }

@@ -1,4 +1,5 @@
 // Makes a folder for one test and removes it after.
+import { createCipheriv } from 'node:crypto'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -17,13 +18,7 @@ export function folder(files: Readonly<Record<string, string | Uint8Array>> = {}
 
 /** Deterministic bytes that do not compress. */
 export function noise(size: number, seed = 1): Buffer {
-  const bytes = Buffer.alloc(size)
-  let x = seed >>> 0 || 1
-  for (let i = 0; i < size; i++) {
-    x ^= x << 13
-    x ^= x >>> 17
-    x ^= x << 5
-    bytes[i] = x
-  }
-  return bytes
+  return createCipheriv('aes-128-ctr', Buffer.alloc(16, seed), Buffer.alloc(16)).update(
+    Buffer.alloc(size),
+  )
 }
