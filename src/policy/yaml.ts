@@ -1,11 +1,14 @@
 // The single owner of reading YAML text: into a plain tree that knows where each value was written, and nothing else of the language.
-import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument } from 'yaml'
+import { CST, isAlias, isMap, isScalar, isSeq, Lexer, LineCounter, parseDocument } from 'yaml'
 import { ZtError } from '../error.ts'
 
 /** Longest policy text. A real one has a few kilobytes; certificates may be written inline. */
 export const MAX_TEXT = 256 * 1024
 const MAX_DEPTH = 24
 const MAX_NODES = 20_000
+/** `- - - - x` opens four levels on one line. */
+const MAX_OPENED_ON_LINE = 4
+const MAX_INDENT = 128
 
 /** Where something was written; both count from 1. */
 export interface Position {
@@ -48,10 +51,17 @@ export function readYaml(text: string, file: string): Yaml {
       ...(hint === undefined ? {} : { hint }),
     })
   }
+  refuseDepth(text, refuse)
   const document = parsed(text, file, lines)
   const problem = document.errors[0] ?? document.warnings[0]
   if (problem !== undefined) {
-    refuse(problem.pos[0], problem.message.replace(/\s+/g, ' '), HINTS[problem.code])
+    refuse(
+      problem.pos[0],
+      problem.code === 'MULTIPLE_DOCS'
+        ? 'the file holds more than one document'
+        : problem.message.replace(/\s+/g, ' '),
+      HINTS[problem.code],
+    )
   }
   if (document.contents === null) return refuse(0, 'the policy is empty', 'run `zt4ai policy init`')
 
@@ -132,6 +142,50 @@ export function place(file: string, at: Position): string {
   return `${file}:${String(at.line)}:${String(at.column)}`
 }
 
+/**
+ * The parser recurses into what is nested, and an exhausted stack can end the whole process. So the nesting is bounded over the tokens,
+ * which are read without recursion: brackets by their depth, block levels by how many one line opens and by how far it is indented.
+ */
+function refuseDepth(
+  text: string,
+  refuse: (offset: number, message: string, hint?: string) => never,
+): void {
+  let offset = 0
+  let flow = 0
+  let opened = 0
+  let start = true
+  for (const token of new Lexer().lex(text)) {
+    switch (CST.tokenType(token)) {
+      case 'flow-map-start':
+      case 'flow-seq-start':
+        flow += 1
+        break
+      case 'flow-map-end':
+      case 'flow-seq-end':
+        flow = Math.max(0, flow - 1)
+        break
+      case 'seq-item-ind':
+      case 'explicit-key-ind':
+        opened += 1
+        break
+      case 'newline':
+        opened = 0
+        start = true
+        break
+      case 'space':
+        if (start && token.length > MAX_INDENT)
+          refuse(offset, `indented by more than ${String(MAX_INDENT)} spaces`)
+        break
+      default:
+    }
+    if (flow > MAX_DEPTH) refuse(offset, `nested deeper than ${String(MAX_DEPTH)} levels`)
+    if (opened > MAX_OPENED_ON_LINE)
+      refuse(offset, `one line opens more than ${String(MAX_OPENED_ON_LINE)} levels`)
+    offset += token.length
+    if (!token.endsWith('\n')) start = false
+  }
+}
+
 function parsed(
   text: string,
   file: string,
@@ -142,16 +196,16 @@ function parsed(
       version: '1.2',
       schema: 'core',
       strict: true,
-      uniqueKeys: true,
+      // Checked in `convert`: the parser compares every key with every other one.
+      uniqueKeys: false,
       stringKeys: true,
       merge: false,
       resolveKnownTags: false,
       prettyErrors: false,
-      logLevel: 'silent',
+      logLevel: 'error',
       lineCounter,
     })
   } catch (error) {
-    // The parser recurses: thousands of open brackets exhaust its stack.
     throw unreadable(error, file)
   }
 }
