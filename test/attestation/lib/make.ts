@@ -98,6 +98,11 @@ export function signed(
   return seq(tbs, algorithm, bits(signature))
 }
 
+function algorithmOf(signer: Pair): Uint8Array {
+  const type = signer.privateKey.asymmetricKeyType
+  return type === 'ec' ? ECDSA256 : type === 'rsa' ? RSA256 : ED25519
+}
+
 export interface CertificateParts {
   readonly subject: string
   readonly issuer: string
@@ -115,10 +120,7 @@ export interface CertificateParts {
 }
 
 export function makeCertificate(parts: CertificateParts): Uint8Array {
-  const algorithm =
-    parts.algorithm ??
-    { ec: ECDSA256, rsa: RSA256 }[parts.signer.privateKey.asymmetricKeyType ?? ''] ??
-    ED25519
+  const algorithm = parts.algorithm ?? algorithmOf(parts.signer)
   const extensions = parts.extensions ?? []
   const tbs = seq(
     parts.version ?? tlv(0xa0, int(2)),
