@@ -30,7 +30,7 @@ export interface FakeOptions {
   readonly tsaFraction?: number
 }
 
-/** What a service is made to do with the next requests. */
+/** What a service is made to do with the next requests. Status 0 means that it never answers. */
 export interface Fault {
   readonly path: string
   readonly status: number
@@ -57,6 +57,16 @@ export interface FakeSigstore {
   fail(fault: Fault): void
   /** Logs any body, as Rekor v1 or v2 would, and gives the entry in the bundle's JSON. */
   logEntry(body: object, version: 1 | 2): Promise<object>
+  /** A certificate for this key (DER of the SPKI), with a URI as its name and any extensions in Fulcio's way. */
+  certificate(
+    publicKey: Uint8Array,
+    identity: string,
+    extensions: readonly {
+      readonly oid: string
+      readonly value: string
+      readonly legacy?: boolean
+    }[],
+  ): Promise<Uint8Array>
   /** Signs any checkpoint text with the log's key: `— <name> <key id and signature>`. */
   signNote(note: string, name?: string): string
   /** A timestamp response over these bytes. */
@@ -135,6 +145,7 @@ export async function startFakeSigstore(options: FakeOptions = {}): Promise<Fake
     let answer: Answer = { statusCode: 404, response: 'not found' }
     if (fault !== undefined) {
       fault.left -= 1
+      if (fault.fault.status === 0) return
       answer = {
         statusCode: fault.fault.status,
         response: fault.fault.body ?? '{"message":"out of order"}',
@@ -200,6 +211,14 @@ export async function startFakeSigstore(options: FakeOptions = {}): Promise<Fake
     github: { requestUrl: `${url}/github/token?api-version=2`, requestToken },
     fail: (fault) => faults.push({ fault, left: fault.times }),
     logEntry: entry,
+    certificate: async (publicKey, subjectAltName, extensions) =>
+      bytesOf(
+        await ca.issueCertificate({
+          publicKey: Buffer.from(publicKey),
+          subjectAltName,
+          extensions: [...extensions],
+        }),
+      ),
     signNote(note, name = LOG_NAME) {
       const signature = sign('sha256', Buffer.from(note), logKeys.privateKey)
       return `\u2014 ${name} ${base64(Buffer.concat([logId.subarray(0, 4), signature]))}\n`
