@@ -15,6 +15,10 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<C
       summary: "verify a model's signature and every file",
       load: () => import('./verify.ts'),
     },
+    simulate: {
+      summary: 'simulated hardware: record evidence without a confidential machine',
+      load: () => import('./simulate.ts'),
+    },
   }
 
 async function main(argv: readonly string[]): Promise<void> {

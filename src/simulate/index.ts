@@ -1,4 +1,5 @@
 // The public face of simulated hardware: vendors and machines that record evidence in the genuine formats, never trusted unless named.
+export { WELL_KNOWN_SEED } from './keys.ts'
 export { RECORDED_AT } from './pki.ts'
 export { GENOA_A0, simulateSnp, SNP_DEFAULTS } from './snp.ts'
 export type {
@@ -19,3 +20,5 @@ export { bootLog, ccel, dstackLog, runtimeEvent } from './eventlog.ts'
 export type { LogEvent } from './eventlog.ts'
 export { TDX_NEGATIVES } from './tdx-negatives.ts'
 export type { TdxNegative } from './tdx-negative.ts'
+export { rootFile, snpEvidenceFile, snpFiles, tdxEvidenceFile, tdxFiles } from './files.ts'
+export type { Files, FileOptions, LogForm } from './files.ts'
