@@ -8,6 +8,7 @@ import { bytesToHex, equalBytes } from '../lib/bytes.ts'
 import { formatTime } from '../lib/time.ts'
 import type { Check } from '../result.ts'
 import type { QuoteFacts } from './authenticate.ts'
+import { checkId } from './id.ts'
 import { SGX_FLAGS, STRICT_SGX_POLICY, STRICT_TDX_POLICY, TD_ATTRIBUTES } from './policy.ts'
 import type { BitRule, IntelPolicy, SgxPolicy, TdxPolicy } from './policy.ts'
 import type { SgxReport, TdReport } from './quote.ts'
@@ -121,7 +122,7 @@ export function appraiseSgx(
 }
 
 function wrongTee(tee: 'sgx' | 'tdx'): Check {
-  return fail(`${tee}.body`, 'COLLATERAL_MISMATCH', 'the policy is for another kind of TEE')
+  return fail(checkId(tee, 'body'), 'COLLATERAL_MISMATCH', 'the policy is for another kind of TEE')
 }
 
 function evaluate({ quote, pck, tcbInfo, qeIdentity }: QuoteFacts): TcbEvaluation | null {
@@ -148,7 +149,7 @@ function platformChecks(
   const strict = STRICT_TDX_POLICY
   const vendor = (accepted: IntelPolicy): Check =>
     oneOf(
-      `${tee}.qe.vendor`,
+      checkId(tee, 'qe.vendor'),
       'QE_VENDOR',
       'vendor of the quoting enclave',
       quote.qeVendorId,
@@ -159,28 +160,28 @@ function platformChecks(
     advisories(tee, tcb, policy, at),
     tcbDate(tee, tcb, policy.minimumTcbDate),
     evaluationNumber(
-      `${tee}.tcbInfo.number`,
+      checkId(tee, 'tcbInfo.number'),
       'TCB info',
       facts.tcbInfo,
       policy.minimumEvaluationNumbers.tcbInfo,
     ),
     evaluationNumber(
-      `${tee}.qeIdentity.number`,
+      checkId(tee, 'qeIdentity.number'),
       'identity of the quoting enclave',
       facts.qeIdentity,
       policy.minimumEvaluationNumbers.qeIdentity,
     ),
     waivable(vendor(policy), vendor(strict)),
     atLeast(
-      `${tee}.qe.svn`,
+      checkId(tee, 'qe.svn'),
       'QE_SVN',
       'quoting enclave’s ISVSVN',
       quote.qeReport.isvSvn,
       policy.minimumQeSvn,
     ),
-    atLeast(`${tee}.pce.svn`, 'QE_SVN', 'PCESVN', pck.pceSvn, policy.minimumPceSvn),
-    oneOf(`${tee}.fmspc`, 'FMSPC', 'FMSPC', pck.fmspc, policy.fmspcs),
-    oneOf(`${tee}.ppid`, 'PPID', 'PPID', pck.ppid, policy.ppids),
+    atLeast(checkId(tee, 'pce.svn'), 'QE_SVN', 'PCESVN', pck.pceSvn, policy.minimumPceSvn),
+    oneOf(checkId(tee, 'fmspc'), 'FMSPC', 'FMSPC', pck.fmspc, policy.fmspcs),
+    oneOf(checkId(tee, 'ppid'), 'PPID', 'PPID', pck.ppid, policy.ppids),
   ]
 }
 
@@ -200,7 +201,7 @@ function tcbStatus(
   tcb: TcbEvaluation | null,
   { tcbStatuses }: Pick<IntelPolicy, 'tcbStatuses'>,
 ): Check {
-  const id = `${tee}.tcb.status`
+  const id = checkId(tee, 'tcb.status')
   if (tcb === null)
     return skip(id, 'without collateral the TCB has no status', 'COLLATERAL_MISSING')
   const [problem] = tcb.problems
@@ -220,7 +221,7 @@ function advisories(
   { advisoryExceptions }: IntelPolicy,
   at: Date,
 ): Check {
-  const id = `${tee}.tcb.advisories`
+  const id = checkId(tee, 'tcb.advisories')
   if (tcb?.status == null)
     return skip(id, 'without a TCB status no advisory can be judged', 'COLLATERAL_MISSING')
   if (tcb.status === 'UpToDate') return pass(id, 'the TCB is up to date, so no advisory is open')
@@ -247,7 +248,7 @@ function advisories(
 }
 
 function tcbDate(tee: 'sgx' | 'tdx', tcb: TcbEvaluation | null, minimum: Date | undefined): Check {
-  const id = `${tee}.tcb.date`
+  const id = checkId(tee, 'tcb.date')
   if (minimum === undefined) return skip(id, 'no minimum TCB date was given')
   if (tcb?.tcbDate == null) return fail(id, 'TCB_DATE', 'the TCB has no date')
   const more = { expected: `from ${formatTime(minimum)} on`, actual: formatTime(tcb.tcbDate) }
@@ -422,7 +423,7 @@ function replayed(report: TdReport, values: readonly Uint8Array[] | undefined): 
 }
 
 function reportData(tee: 'sgx' | 'tdx', data: Uint8Array, wanted: Uint8Array | undefined): Check {
-  const id = `${tee}.report-data`
+  const id = checkId(tee, 'report-data')
   if (wanted === undefined) return skip(id, 'no report data was given to compare with')
   const more = { expected: bytesToHex(wanted), actual: bytesToHex(data) }
   return equalBytes(wanted, data)

@@ -115,20 +115,33 @@ function attestQuote(
     accepted: all.every(({ status }) => status !== 'fail'),
     claims: quoteClaims(facts, appraisal.tcb),
     checks: all,
-    vector: vectorOf(tee, all),
+    vector: vectorOf(all),
   }
 }
 
 /** Both sources of candidates, each certificate and list once. */
 function merge(own: Endorsements, given: Endorsements): TdxEndorsements {
-  const once = <T>(items: readonly T[], key: (item: T) => string): readonly T[] =>
-    items.length < 2 ? items : [...new Map(items.map((item) => [key(item), item])).values()]
+  if (
+    own.certificates.length === 0 &&
+    own.crls.length === 0 &&
+    own.tcbInfos.length === 0 &&
+    own.qeIdentities.length === 0
+  )
+    return given
   return {
-    certificates: once([...given.certificates, ...own.certificates], ({ sha256 }) => sha256),
-    crls: once([...given.crls, ...own.crls], ({ sha256 }) => sha256),
+    certificates: union(given.certificates, own.certificates),
+    crls: union(given.crls, own.crls),
     tcbInfos: [...given.tcbInfos, ...own.tcbInfos],
     qeIdentities: [...given.qeIdentities, ...own.qeIdentities],
   }
+}
+
+function union<T extends { readonly sha256: string }>(
+  a: readonly T[],
+  b: readonly T[],
+): readonly T[] {
+  if (a.length === 0 || b.length === 0) return a.length === 0 ? b : a
+  return [...new Map([...a, ...b].map((item) => [item.sha256, item])).values()]
 }
 
 const digests = new WeakMap<IntelPolicy, string>()
@@ -159,62 +172,81 @@ const UNAUTHENTICATED: TrustworthinessVector = {
   'sourced-data': 99,
 }
 
-const TRUST_CHECKS = ['validity.', 'crl.', 'revocation', 'tcbInfo.', 'qeIdentity.', 'module', 'qe.']
-const TCB_CHECKS = ['tcb.', 'pce.', 'tee-tcb-svn', 'fmspc']
-const GUEST_CHECKS = [
-  'debug',
-  'attributes',
-  'attributes-unknown',
-  'xfam-fixed',
-  'xfam',
-  'xfrm',
-  'miscselect',
-]
-const CODE_CHECKS = [
-  'mrtd',
-  'mrseam',
-  'mrservicetd',
-  'rtmr',
-  'mrenclave',
-  'mrsigner',
-  'isvprodid',
-  'isvsvn',
-  'isvfamilyid',
-  'isvextprodid',
-]
-const SETUP_CHECKS = ['mrconfigid', 'mrowner', 'mrownerconfig', 'configid', 'configsvn']
+/** Which part of the vector a check speaks for, by the first word of its id that fits. */
+const SUBJECTS = {
+  hardware: [
+    'validity.',
+    'crl.',
+    'revocation',
+    'tcbInfo.',
+    'qeIdentity.',
+    'module',
+    'qe.',
+    'tcb.',
+    'pce.',
+    'tee-tcb-svn',
+    'fmspc',
+  ],
+  identity: ['ppid'],
+  guest: ['debug', 'attributes', 'xfam', 'xfrm', 'miscselect'],
+  setup: ['mrconfigid', 'mrowner', 'configid', 'configsvn'],
+  measurement: ['mrtd', 'mrenclave'],
+  code: ['mrseam', 'mrservicetd', 'rtmr', 'mrsigner', 'isv'],
+  binding: ['model-binding'],
+} as const
+type Subject = keyof typeof SUBJECTS
+
+/** The ids of checks are a closed set, so this stays small. */
+const subjects = new Map<string, Subject | null>()
+
+function subjectOf(id: string): Subject | null {
+  let subject = subjects.get(id)
+  if (subject === undefined) {
+    const name = id.slice(id.indexOf('.') + 1)
+    const found = Object.entries(SUBJECTS).find(([, words]) =>
+      words.some((word) => name.startsWith(word)),
+    )
+    subject = (found?.[0] as Subject | undefined) ?? null
+    subjects.set(id, subject)
+  }
+  return subject
+}
+
+const SEVERITY = { skip: 0, pass: 1, warn: 2, fail: 3 } as const
 
 /** AR4SI values (draft-ietf-rats-ar4si §2.3.3), from what the checks said. A claim that nothing was compared for is 0. */
-function vectorOf(tee: TeeType, checks: readonly Check[]): TrustworthinessVector {
-  const among = (names: readonly string[]): Set<Check['status']> =>
-    new Set(
-      checks
-        .filter(({ id }) => names.some((name) => id.startsWith(`${tee}.${name}`)))
-        .map(({ status }) => status),
-    )
-  const trust = among(TRUST_CHECKS)
-  const tcb = among(TCB_CHECKS)
-  const guest = among(GUEST_CHECKS)
-  const setup = among(SETUP_CHECKS)
-  const identity = among(['ppid'])
-  const code = among(CODE_CHECKS)
-  const measured = among([tee === 'tdx' ? 'mrtd' : 'mrenclave']).has('pass')
-  const binding = among(['model-binding'])
-  const debug = among(['debug']).has('fail')
+function vectorOf(checks: readonly Check[]): TrustworthinessVector {
+  const worst: Record<Subject, number> = {
+    hardware: 0,
+    identity: 0,
+    guest: 0,
+    setup: 0,
+    measurement: 0,
+    code: 0,
+    binding: 0,
+  }
+  let debug = false
+  for (const { id, status, code } of checks) {
+    const subject = subjectOf(id)
+    if (subject !== null) worst[subject] = Math.max(worst[subject], SEVERITY[status])
+    if (code === 'DEBUG') debug = true
+  }
+  const is = (subject: Subject, status: keyof typeof SEVERITY): boolean =>
+    worst[subject] === SEVERITY[status]
   return {
-    'instance-identity': identity.has('fail') ? 97 : identity.has('pass') ? 2 : 0,
+    'instance-identity': is('identity', 'fail') ? 97 : is('identity', 'pass') ? 2 : 0,
     configuration:
-      guest.has('fail') || setup.has('fail')
+      is('guest', 'fail') || is('setup', 'fail')
         ? 96
-        : guest.has('warn')
+        : is('guest', 'warn')
           ? 32
-          : setup.has('pass')
+          : is('setup', 'pass')
             ? 2
             : 3,
-    executables: code.has('fail') ? 33 : measured ? 3 : 0,
-    'file-system': binding.has('fail') ? 96 : 0,
-    hardware:
-      trust.has('fail') || tcb.has('fail') ? 96 : trust.has('warn') || tcb.has('warn') ? 32 : 2,
+    executables:
+      is('measurement', 'fail') || is('code', 'fail') ? 33 : is('measurement', 'pass') ? 3 : 0,
+    'file-system': is('binding', 'fail') ? 96 : 0,
+    hardware: is('hardware', 'fail') ? 96 : is('hardware', 'warn') ? 32 : 2,
     'runtime-opaque': debug ? 96 : 2,
     'storage-opaque': 0,
     'sourced-data': 0,

@@ -51,6 +51,8 @@ export function timeless(problems: readonly Problem[]): Problem[] {
 
 /** The problems of one certificate that depend on the time alone. */
 export function checkDates(cert: Certificate, at: Date): Problem[] {
+  const time = at.getTime()
+  if (time >= cert.notBefore.getTime() && time <= cert.notAfter.getTime()) return []
   return checkPath([cert], at).filter(({ code }) => DATE_CODES.has(code))
 }
 

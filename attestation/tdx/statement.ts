@@ -1,10 +1,10 @@
 // The single owner of authenticating what Intel says of a platform: TCB info and enclave identity with their signer, and both revocation lists.
 import { verify } from 'node:crypto'
 import { AttestationError } from '../error.ts'
-import { bytesToHex, equalBytes } from '../lib/bytes.ts'
+import { bytesToHex, equalBytes, sha256Hex } from '../lib/bytes.ts'
 import { checkPath } from '../lib/chain.ts'
 import type { Problem } from '../lib/chain.ts'
-import { checkCrl } from '../lib/crl.ts'
+import { checkCrl, isRevoked } from '../lib/crl.ts'
 import type { Crl } from '../lib/crl.ts'
 import type { Certificate } from '../lib/x509.ts'
 import type { Endorsements, SignedJson } from '../endorsements.ts'
@@ -18,7 +18,8 @@ import type { TeeType } from './quote.ts'
 export interface Statement<T> {
   readonly content: T | null
   readonly signer: Certificate | null
-  readonly signed: SignedJson | null
+  /** SHA-256 of the statement, hex. */
+  readonly sha256: string
   /** Form, signature, and the signer's role and chain. */
   readonly problems: readonly Problem[]
   /** About another platform or enclave. */
@@ -37,6 +38,8 @@ export interface CollateralFindings {
   readonly qeIdentities: readonly Statement<QeIdentity>[]
   readonly rootLists: readonly ListFindings[]
   readonly pckLists: readonly ListFindings[]
+  /** The certificates, of the PCK chain and of the signers, that a sound list names, whatever its date. */
+  readonly revoked: readonly Certificate[]
 }
 
 /** How many candidates of one kind are looked at. */
@@ -59,25 +62,28 @@ export function examineCollateral(
           .filter((crl) => equalBytes(crl.issuer.der, issuer.subject.der))
           .slice(0, MAX_CANDIDATES)
           .map((crl) => ({ crl, problems: checkList(crl, issuer) }))
-  return {
-    tcbInfos: endorsements.tcbInfos
-      .slice(0, MAX_CANDIDATES)
-      .map((signed) =>
-        examine(
-          signed,
-          decodeTcbInfo,
-          (tcbInfo) => tcbInfoMismatches(tcbInfo, pck, teeType),
-          signers,
-        ),
+  const tcbInfos = endorsements.tcbInfos
+    .slice(0, MAX_CANDIDATES)
+    .map((signed) =>
+      examine(
+        signed,
+        decodeTcbInfo,
+        (tcbInfo) => tcbInfoMismatches(tcbInfo, pck, teeType),
+        signers,
       ),
-    qeIdentities: endorsements.qeIdentities
-      .slice(0, MAX_CANDIDATES)
-      .map((signed) =>
-        examine(signed, decodeQeIdentity, (identity) => qeMismatches(identity, teeType), signers),
-      ),
-    rootLists: lists(root),
-    pckLists: lists(intermediate),
-  }
+    )
+  const qeIdentities = endorsements.qeIdentities
+    .slice(0, MAX_CANDIDATES)
+    .map((signed) =>
+      examine(signed, decodeQeIdentity, (identity) => qeMismatches(identity, teeType), signers),
+    )
+  const rootLists = lists(root)
+  const pckLists = lists(intermediate)
+  const sound = [...rootLists, ...pckLists].filter(({ problems }) => problems.length === 0)
+  const revoked = [pck.leaf, intermediate, ...signers.map(({ cert }) => cert)]
+    .filter((cert) => cert !== null)
+    .filter((cert) => sound.some(({ crl }) => isRevoked(crl, cert)))
+  return { tcbInfos, qeIdentities, rootLists, pckLists, revoked }
 }
 
 interface Signer {
@@ -108,13 +114,14 @@ function examine<T>(
   mismatchesOf: (content: T) => readonly Problem[],
   signers: readonly Signer[],
 ): Statement<T> {
+  const sha256 = sha256Hex(signed.raw)
   let content: T
   try {
     content = decode(signed.raw)
   } catch (error) {
     if (!(error instanceof AttestationError)) throw error
     const problems = [{ code: error.code, message: error.message }]
-    return { content: null, signer: null, signed, problems, mismatches: [] }
+    return { content: null, signer: null, sha256, problems, mismatches: [] }
   }
   const mismatches = mismatchesOf(content)
   const found = signers.find(({ cert }) => isSignedBy(signed, cert))
@@ -127,7 +134,7 @@ function examine<T>(
   return {
     content: sound ? content : null,
     signer: found?.cert ?? null,
-    signed,
+    sha256,
     problems,
     mismatches,
   }

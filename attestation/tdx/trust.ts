@@ -1,4 +1,8 @@
 // The single owner of remembering which PCK chains and collateral were examined, so that the next quote of the same platform costs two signatures.
+import { createPublicKey } from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
+import { bytesToBase64Url } from '../lib/bytes.ts'
+import type { Check } from '../result.ts'
 import type { CollateralFindings } from './statement.ts'
 import type { PckFindings } from './chain.ts'
 
@@ -6,6 +10,9 @@ import type { PckFindings } from './chain.ts'
 export interface Examined {
   readonly pck: PckFindings
   readonly collateral: CollateralFindings
+  /** Of the root, the chain and the extension of the PCK certificate. */
+  readonly chainChecks: readonly Check[]
+  readonly attestationKeys: AttestationKeys
 }
 
 /**
@@ -37,5 +44,27 @@ export class TdxTrust {
     this.#entries.set(key, examined)
     const [oldest] = this.#entries.keys()
     if (this.#entries.size > this.#limit && oldest !== undefined) this.#entries.delete(oldest)
+  }
+}
+
+/** Attestation keys as node imports them. A platform has one at a time, so few are kept: importing costs almost as much as verifying. */
+export class AttestationKeys {
+  readonly #keys = new Map<string, KeyObject>()
+
+  /** @param point x ‖ y. @returns null if that is not a point of P-256 */
+  get(point: Uint8Array): KeyObject | null {
+    const x = bytesToBase64Url(point.subarray(0, 32))
+    const y = bytesToBase64Url(point.subarray(32))
+    const known = this.#keys.get(x + y)
+    if (known !== undefined) return known
+    let key: KeyObject
+    try {
+      key = createPublicKey({ key: { kty: 'EC', crv: 'P-256', x, y }, format: 'jwk' })
+    } catch {
+      return null
+    }
+    if (this.#keys.size >= 4) this.#keys.clear()
+    this.#keys.set(x + y, key)
+    return key
   }
 }
