@@ -1,92 +1,117 @@
 // The single owner of recognising a Python pickle by walking its opcodes (pickletools.py), whatever the file is called.
 
-/** Opcodes without an argument. */
-const PLAIN = new Set('(012NQRabd}el])ostu\x81\x85\x86\x87\x88\x89\x8f\x90\x91\x92\x93\x94\x97\x98')
-/** Opcodes with an argument of this many bytes. */
-const FIXED: Readonly<Record<string, number>> = {
-  J: 4,
-  K: 1,
-  M: 2,
-  h: 1,
-  j: 4,
-  q: 1,
-  r: 4,
-  G: 8,
-  '\x80': 1,
-  '\x82': 1,
-  '\x83': 2,
-  '\x84': 4,
-  '\x95': 8,
+/** What an opcode takes: bytes of argument, bytes of the count of a counted argument, or a number of lines. */
+type Argument = readonly ['fixed' | 'counted' | 'lines', number]
+/** What it does to the stack: items it needs, and by how many it grows. `mark`: takes all down to the last mark first. */
+interface Effect {
+  readonly needs: number
+  readonly grows: number
+  readonly mark?: true
 }
-/** Opcodes with a counted argument: bytes of the count. */
-const COUNTED: Readonly<Record<string, number>> = {
-  T: 4,
-  U: 1,
-  B: 4,
-  C: 1,
-  X: 4,
-  '\x8a': 1,
-  '\x8b': 4,
-  '\x8c': 1,
-  '\x8d': 8,
-  '\x8e': 8,
-  '\x96': 8,
+
+const ARGUMENTS = new Map<string, Argument>([
+  ...each('Khq\x80\x82', 'fixed', 1),
+  ...each('M\x83', 'fixed', 2),
+  ...each('Jjr\x84', 'fixed', 4),
+  ...each('G\x95', 'fixed', 8),
+  ...each('UC\x8a\x8c', 'counted', 1),
+  ...each('TBX\x8b', 'counted', 4),
+  ...each('\x8d\x8e\x96', 'counted', 8),
+  ...each('FILSVPgp', 'lines', 1),
+  ...each('ci', 'lines', 2),
+])
+const EFFECTS = new Map<string, Effect>([
+  ...effect('IJKMLSTUBCVXFGN])}ghjPc\x82\x83\x84\x88\x89\x8a\x8b\x8c\x8d\x8e\x8f\x96\x97', 0, 1),
+  ...effect('\x80\x95', 0, 0),
+  ...effect('pqrQ\x85\x94\x98', 1, 0),
+  ...effect('2', 1, 1),
+  ...effect('0', 1, -1),
+  ...effect('abR\x81\x86\x93', 2, -1),
+  ...effect('s\x87\x92', 3, -2),
+  ...effect('tldi\x91', 0, 1, true),
+  ...effect('o', 0, 1, true),
+  ...effect('eu\x90', 1, 0, true),
+  ...effect('1', 0, 0, true),
+])
+/** Opcodes that import, and those that call what was imported. */
+const IMPORTS = new Set('c\x82\x83\x84\x93')
+const CALLS = new Set('iRob\x81\x92')
+
+function each(ops: string, kind: Argument[0], size: number): [string, Argument][] {
+  return Array.from(ops, (op) => [op, [kind, size]])
 }
-/** Opcodes whose argument is this many lines. */
-const LINES: Readonly<Record<string, number>> = {
-  F: 1,
-  I: 1,
-  L: 1,
-  S: 1,
-  V: 1,
-  P: 1,
-  c: 2,
-  i: 2,
-  g: 1,
-  p: 1,
+
+function effect(ops: string, needs: number, grows: number, mark?: true): [string, Effect][] {
+  return Array.from(ops, (op) => [op, { needs, grows, ...(mark === undefined ? {} : { mark }) }])
 }
-/** Opcodes that name or call code. */
-const CALLS = new Set('ciRob\x81\x82\x83\x84\x92\x93')
 
 export interface PickleFacts {
-  /** It names or calls code where it could be read. */
+  /** It imports or calls something where it could be read. */
   readonly calls: boolean
   /** It was read to its end within the sample. */
   readonly complete: boolean
 }
 
 /**
- * Walks the opcodes from the start of a sample. Null if what is there is not a pickle. A pickle of protocol 0 is text, so a few plain
- * texts could be walked too: one must have three opcodes at least, and end within the sample or fill it.
+ * Walks the opcodes from the start of a sample. Null if loading it as a pickle would fail before anything was called: so plain text, which
+ * could be a pickle of protocol 0, is not taken for one. What comes after a call does not matter: it was made by then.
  */
 export function walkPickle(sample: Uint8Array): PickleFacts | null {
-  const view = new DataView(sample.buffer, sample.byteOffset, sample.byteLength)
-  let at = 0
-  let calls = false
-  for (let count = 1; at < sample.length; count++) {
+  const binary = sample[0] === 0x80
+  const marks: number[] = []
+  let depth = 0
+  let imported = false
+  let called = false
+  const stop = (complete: boolean): PickleFacts => ({ calls: imported || called, complete })
+  const broken = (): PickleFacts | null => (called || (binary && imported) ? stop(false) : null)
+  for (let at = 0; at < sample.length;) {
     const op = String.fromCharCode(sample[at] ?? 0)
-    at++
-    if (op === '.') return count >= 3 ? { calls, complete: true } : null
-    calls ||= CALLS.has(op)
-    const lines = LINES[op]
-    const counted = COUNTED[op]
-    if (lines !== undefined) {
-      for (let i = 0; i < lines; i++) {
-        const end = sample.indexOf(0x0a, at)
-        if (end < 0) return sample.length - at > 4096 ? null : { calls, complete: false }
-        at = end + 1
-      }
-    } else if (counted !== undefined) {
-      if (at + counted > sample.length) return { calls, complete: false }
-      const length =
-        counted === 1
-          ? view.getUint8(at)
-          : counted === 4
-            ? view.getUint32(at, true)
-            : Number(view.getBigUint64(at, true))
-      at += counted + length
-    } else if (FIXED[op] !== undefined) at += FIXED[op]
-    else if (!PLAIN.has(op)) return null
+    if (op === '.') return depth > 0 ? stop(true) : broken()
+    const end = argumentEnd(sample, at + 1, op)
+    if (end === null) return broken()
+    if (op === '(') marks.push(depth)
+    else {
+      const change = EFFECTS.get(op)
+      if (change === undefined) return broken()
+      const base = change.mark === undefined ? depth : marks.pop()
+      if (base === undefined || base < change.needs) return broken()
+      depth = base + change.grows
+    }
+    imported ||= IMPORTS.has(op)
+    called ||= CALLS.has(op)
+    at = end
   }
-  return { calls, complete: false }
+  return stop(false)
+}
+
+/** Offset after the argument of `op`; may lie beyond the sample. Null if it can not be one. */
+function argumentEnd(sample: Uint8Array, start: number, op: string): number | null {
+  const [kind, size] = ARGUMENTS.get(op) ?? ['fixed', 0]
+  if (kind === 'fixed') return start + size
+  if (kind === 'counted') {
+    if (start + size > sample.length) return sample.length
+    let length = 0
+    for (let i = size - 1; i >= 0; i--) length = length * 256 + (sample[start + i] ?? 0)
+    return start + size + length
+  }
+  let at = start
+  for (let i = 0; i < size; i++) {
+    const end = sample.indexOf(0x0a, at)
+    if (end < 0) return sample.length - at > 4096 ? null : sample.length
+    const line = Buffer.from(sample.subarray(at, Math.min(end, at + 512))).toString('latin1')
+    if (LINE[op]?.test(line) === false) return null
+    at = end + 1
+  }
+  return at
+}
+
+const LINE: Readonly<Record<string, RegExp>> = {
+  c: /^[\w.]+$/,
+  i: /^[\w.]+$/,
+  I: /^[+-]?\d+$/,
+  L: /^[+-]?\d+L?$/,
+  F: /^[-+\d.einfa]+$/,
+  S: /^(['"]).*\1$/,
+  g: /^\d+$/,
+  p: /^\d+$/,
 }

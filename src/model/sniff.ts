@@ -255,7 +255,7 @@ function byText({ head, size }: Sample, base: string): Content {
   const text = latin1(head)
   if (/!!python\/|!!java|tag:yaml\.org,2002:python\//.test(text))
     return answer('text', true, 'YAML with tags that call code')
-  if (/\.jsonl?$/i.test(base) || /^\s*[{[]/.test(text)) return answer('json', false, 'JSON text')
+  if (/\.jsonl?$/i.test(base) || /^\s*(?:\{|\[\s*["[{\]\d-])/.test(text)) return answer('json', false, 'JSON text')
   return /\.(?:md|markdown)$/i.test(base)
     ? answer('markdown', false, 'Markdown text')
     : answer('text', false, 'text')

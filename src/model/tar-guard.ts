@@ -26,6 +26,8 @@ export class TarGuard {
   #data = 0
   #extended: Buffer | null = null
   #extendedUsed = 0
+  /** Without the padding. */
+  #extendedSize = 0
   #extendedType = ''
   #paxSize: number | null = null
   readonly #pending = new Set<string>()
@@ -88,9 +90,11 @@ export class TarGuard {
     const magic = header.toString('latin1', 257, 265)
     if (magic !== 'ustar\x0000' && magic !== 'ustar  \0')
       throw invalid('not a tar header in the ustar, pax or GNU format', offset)
+    if (!/^ *[0-7]{1,7}[ \0]+$/.test(header.toString('latin1', 148, 156)))
+      throw invalid('a checksum that is not a number', offset)
     const type = String.fromCharCode(header[156] ?? 0)
     if (!KNOWN.has(type)) throw invalid(`unknown type of entry ${JSON.stringify(type)}`, offset)
-    if (type === 'L' || type === 'K' ? magic !== 'ustar  \0' : false)
+    if ((type === 'L' || type === 'K') && magic !== 'ustar  \0')
       throw invalid('a GNU long name in an archive that is not GNU', offset)
     const size = this.#number(header.subarray(124, 136))
     if (EXTENDED.has(type)) this.#startExtended(type, size)
@@ -123,7 +127,6 @@ export class TarGuard {
     this.#extended = Buffer.alloc(padded(size))
     this.#extendedSize = size
   }
-  #extendedSize = 0
 
   #has(...types: readonly string[]): boolean {
     return types.some((type) => this.#pending.has(type))

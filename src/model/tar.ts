@@ -66,7 +66,6 @@ export async function hashTar(
   const tree = new TarTree(options)
   const guard = new TarGuard()
   const meter = new Meter(options)
-  let bytes = 0
   // Latin-1 keeps the bytes of the names, so that they can be decoded strictly; its types do not know the option.
   const extract = makeExtract({ filenameEncoding: 'latin1' } as Parameters<typeof makeExtract>[0])
   const finished = new Promise<void>((resolve, reject) => {
@@ -81,11 +80,7 @@ export async function hashTar(
       const sink = name === null ? null : new Sink(name, kit, options)
       data.on('data', (chunk) => sink?.update(chunk as Uint8Array))
       data.on('end', () => {
-        if (sink !== null) {
-          const file = sink.finish()
-          bytes += file.size
-          tree.addFile(file)
-        }
+        if (sink !== null) tree.addFile(sink.finish())
         next()
       })
     } catch (error) {
@@ -105,7 +100,9 @@ export async function hashTar(
     extract.destroy()
     throw tarError(error)
   }
-  return { ...tree.finish(), bytes, entries: tree.entries }
+  const outcome = tree.finish()
+  const bytes = outcome.files.reduce((sum, { size }) => sum + size, 0)
+  return { ...outcome, bytes, entries: tree.entries }
 }
 
 /** `identifyModel` for a tar or tar.gz stream. `name` is the subject's name. */
