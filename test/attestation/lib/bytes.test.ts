@@ -99,10 +99,10 @@ describe('Reader', () => {
     ])
     expect(reader.u64()).toBe(0x1514131211100f0en)
     expect(reader.offset).toBe(21)
-    expect(() => reader.end()).toThrow(refused('TRAILING_DATA') as Error)
+    expect(() => reader.end()).toThrow(refused('TRAILING_DATA'))
     expect(reader.bytes(1)).toEqual(Uint8Array.of(22))
     reader.end()
-    expect(() => reader.u8()).toThrow(refused('TRUNCATED') as Error)
+    expect(() => reader.u8()).toThrow(refused('TRUNCATED'))
   })
 
   it('never reads outside of a view and refuses absurd counts', () => {
