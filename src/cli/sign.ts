@@ -9,12 +9,14 @@ import { signModel } from '../sign/model.ts'
 import type { SignedModel } from '../sign/model.ts'
 import type { Signer } from '../sign/signer.ts'
 import { EXIT } from './exit.ts'
+import { addKeylessSigning, readKeylessSigner } from './keyless.ts'
+import type { KeylessSignOptions } from './keyless.ts'
 import { collect, interruptible, readIgnores, readText } from './options.ts'
 import { progressLine, size } from './progress.ts'
 import { askPassphrase } from './prompt.ts'
 import { coloured, renderChecks } from './render.ts'
 
-interface Options {
+interface Options extends KeylessSignOptions {
   readonly signature?: string
   readonly key?: string
   readonly certificate?: string
@@ -38,13 +40,14 @@ Examples:
   $ openssl pkey -in release.pem -pubout -out release.pub.pem
   $ zt4ai sign ./my-model --key release.pem
   $ zt4ai sign ./my-model --key release.pem --certificate release.crt --chain intermediate.crt
+  $ zt4ai sign ./my-model --keyless                     in GitHub Actions, with "permissions: id-token: write"
   $ zt4ai sign weights.safetensors --key release.pem --signature weights.sig
   $ zt4ai sign ./my-model --key release.pem --ignore logs --hash blake3
 `
 
 /** The command. */
 export function command(): Command {
-  return new Command('sign')
+  const sign = new Command('sign')
     .summary('sign a model')
     .description(
       'Sign a model (a directory or one file): a signature over every file by name and digest.',
@@ -89,6 +92,7 @@ export function command(): Command {
     .option('--json', 'write what was signed as JSON')
     .addHelpText('after', HELP)
     .action(run)
+  return addKeylessSigning(sign)
 }
 
 async function run(model: string, options: Options): Promise<void> {
@@ -137,8 +141,10 @@ function report({ manifest, checks, signature, files, bytes }: SignedModel, json
 
 async function readSigner(options: Options): Promise<Signer> {
   const { key, certificate, chain } = options
+  const keyless = await readKeylessSigner(options)
+  if (keyless !== undefined) return keyless
   if (key === undefined)
-    throw new ZtError('USAGE', 'nothing says how to sign', { hint: 'give --key' })
+    throw new ZtError('USAGE', 'nothing says how to sign', { hint: 'give --key or --keyless' })
   if (certificate === undefined && chain.length > 0)
     throw new ZtError('USAGE', '--chain goes with --certificate')
   const pem = readText(key)

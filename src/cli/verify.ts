@@ -4,18 +4,19 @@ import { ZtError } from '../error.ts'
 import { verifyModel } from '../verify/model.ts'
 import type { Trust } from '../verify/result.ts'
 import { EXIT } from './exit.ts'
-import { collect, interruptible, readAt, readBytes, readIgnores, readText } from './options.ts'
+import { addTrustedRoot, readTrustedRootOption } from './keyless.ts'
+import type { KeylessRootOptions } from './keyless.ts'
+import { collect, interruptible, readAt, readIgnores, readText } from './options.ts'
 import { progressLine } from './progress.ts'
 import { writeVerdict } from './render.ts'
 
-interface Options {
+interface Options extends KeylessRootOptions {
   readonly signature?: string
   readonly key?: string
   readonly ca: readonly string[]
   readonly certificateIdentity?: string
   readonly identity?: string
   readonly issuer?: string
-  readonly trustedRoot?: string
   readonly ignore: readonly string[]
   readonly ignoreUnsigned?: boolean
   readonly fsverity?: boolean
@@ -37,7 +38,7 @@ Examples:
 
 /** The command. */
 export function command(): Command {
-  return new Command('verify')
+  const verify = new Command('verify')
     .summary("verify a model's signature and every file")
     .description(
       'Verify a model (a directory or one file): that the signer you trust signed exactly these files. You choose the method of trust; the signature never does.',
@@ -62,7 +63,6 @@ export function command(): Command {
     )
     .option('--identity <name>', 'keyless: the identity that the signer must have, exactly')
     .option('--issuer <url>', 'keyless: who must have vouched for the identity, exactly')
-    .option('--trusted-root <file>', 'keyless: Sigstore trusted root (JSON), for use offline')
     .option(
       '--ignore <path>',
       'leave out this path, relative to the model (repeatable)',
@@ -75,10 +75,11 @@ export function command(): Command {
     .option('--json', 'write the verdict as JSON')
     .addHelpText('after', HELP)
     .action(run)
+  return addTrustedRoot(verify)
 }
 
 async function run(model: string, options: Options): Promise<void> {
-  const trust = readTrust(options)
+  const trust = await readTrust(options)
   const at = readAt(options.at)
   const line = progressLine('verifying')
   const verdict = await interruptible((signal) =>
@@ -98,13 +99,13 @@ async function run(model: string, options: Options): Promise<void> {
 }
 
 /** The one kind of trust that the options name. @throws ZtError USAGE */
-function readTrust(options: Options): Trust {
-  const { key, ca, certificateIdentity, identity, issuer, trustedRoot } = options
+async function readTrust(options: Options): Promise<Trust> {
+  const { key, ca, certificateIdentity, identity, issuer } = options
   const keyless = identity !== undefined || issuer !== undefined
   if (certificateIdentity !== undefined && ca.length === 0)
     throw new ZtError('USAGE', '--certificate-identity goes with --ca')
-  if (trustedRoot !== undefined && !keyless)
-    throw new ZtError('USAGE', '--trusted-root goes with --identity and --issuer')
+  if ((options.trustedRoot !== undefined || options.fetchTrustedRoot === true) && !keyless)
+    throw new ZtError('USAGE', 'a trusted root goes with --identity and --issuer')
   if (key !== undefined) return { kind: 'key', publicKey: readText(key) }
   if (ca.length > 0)
     return {
@@ -120,7 +121,5 @@ function readTrust(options: Options): Trust {
     throw new ZtError('USAGE', '--identity and --issuer go together', {
       hint: 'an identity means nothing without the one who vouches for it',
     })
-  if (trustedRoot === undefined)
-    throw new ZtError('USAGE', 'keyless verification needs --trusted-root')
-  return { kind: 'keyless', identity, issuer, trustedRoot: readBytes(trustedRoot) }
+  return { kind: 'keyless', identity, issuer, trustedRoot: await readTrustedRootOption(options) }
 }
