@@ -1,6 +1,14 @@
 // The single owner of the digest cache: digests of an earlier run, each bound to the exact state of the file that it was computed from.
 import { createHash } from 'node:crypto'
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  fsyncSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs'
 import { AttestationError } from '../../attestation/index.ts'
 import { decode, parseJson } from '../../attestation/lib/index.ts'
 import { ZtError } from '../error.ts'
@@ -39,9 +47,6 @@ const SCHEMA = 'zt4ai.digest-cache/v1'
  */
 export class DigestCache {
   readonly #entries = new Map<string, Entry>()
-  /** Entries taken since it was made. */
-  hits = 0
-
   get size(): number {
     return this.#entries.size
   }
@@ -50,7 +55,6 @@ export class DigestCache {
   get(stamp: Stamp, key: CacheKey): readonly Part[] | null {
     const entry = this.#entries.get(entryKey(stamp, key))
     if (entry === undefined || isRacy(stamp, entry.at)) return null
-    this.hits++
     return entry.parts
   }
 
@@ -59,7 +63,7 @@ export class DigestCache {
     if (!isRacy(stamp, at)) this.#entries.set(entryKey(stamp, key), { at, parts })
   }
 
-  /** Forgets all but what `get` or `set` touched? No: all but these states, so that the file does not grow for ever. */
+  /** Forgets every state but these, so that the file does not grow for ever. */
   retain(stamps: Iterable<Stamp>): void {
     const kept = new Set(stamps)
     for (const key of this.#entries.keys())

@@ -1,9 +1,11 @@
 // The single owner of comparing a model on disk with a manifest: everything missing, extra and changed.
 import type { Check } from '../verdict.ts'
+import type { DigestCache } from './cache.ts'
 import { uncovered } from './identify.ts'
 import { parseShardName, type HashedFile, type Manifest, type Part } from './manifest.ts'
 import { compareNames, DEFAULT_IGNORES, shownName } from './name.ts'
-import { hashFiles, type HashOptions, type HashOutcome } from './pool.ts'
+import type { HashOptions, HashOutcome } from './pool.ts'
+import { hashReusing } from './reuse.ts'
 import type { Content } from './sniff.ts'
 import { locateFiles, walkModel, type ModelFile } from './walk.ts'
 
@@ -12,6 +14,8 @@ export interface CompareOptions extends Omit<HashOptions, 'hashType' | 'shardSiz
   readonly ignorePaths?: readonly string[]
   /** Read just the files that the manifest names; whatever else lies there is not looked at. */
   readonly ignoreUnsigned?: boolean
+  /** Believe the digests of files that are in a recorded state, without reading them. The checks say so. */
+  readonly cache?: DigestCache
 }
 
 /** One resource that is not as signed. Digests as `algorithm:hex`, sizes in bytes. */
@@ -69,11 +73,12 @@ export async function compareModel(
         })
   return compareFound(manifest, walk, options, (read) => {
     const { shardSize, hashType } = serialization
-    return hashFiles(walk.root, read, {
+    return hashReusing(walk.root, read, {
       ...options,
       hashType,
       ...(shardSize === undefined ? {} : { shardSize }),
       fsverity: options.fsverity === true && shardSize === undefined,
+      ...(options.cache === undefined ? {} : { reuse: { cache: options.cache } }),
     })
   })
 }

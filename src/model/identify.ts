@@ -10,7 +10,8 @@ import {
   type Serialization,
 } from './manifest.ts'
 import { compareNames, DEFAULT_IGNORES, ignoredPath } from './name.ts'
-import { hashFiles, type HashOptions, type HashOutcome } from './pool.ts'
+import type { HashOptions, HashOutcome } from './pool.ts'
+import { hashReusing, type Reuse } from './reuse.ts'
 import type { Content } from './sniff.ts'
 import { walkModel } from './walk.ts'
 
@@ -27,6 +28,8 @@ export interface IdentifyOptions extends Omit<HashOptions, 'hashType' | 'shardSi
   readonly defaultIgnores?: boolean
   readonly compat?: 'reference'
   readonly sizes?: boolean
+  /** Do not read what is known from before: see reuse.ts. The checks say so. */
+  readonly reuse?: Reuse
 }
 
 export interface Identity {
@@ -78,7 +81,7 @@ export async function identifyModel(
       contents: new Map(),
     }
   const { shardSize, hashType } = serialization
-  const hashed = await hashFiles(walk.root, walk.files, {
+  const hashed = await hashReusing(walk.root, walk.files, {
     ...options,
     hashType,
     ...(shardSize === undefined ? {} : { shardSize }),
