@@ -1,10 +1,10 @@
 // The single owner of two questions: has somebody else admitted the model before, and how well does the loader protect it after.
 import { PROTECTIONS, type Check, type Protection } from '../verdict.ts'
 import { fail, instant, pass, skip } from './check.ts'
-import { isSigner } from './check-signers.ts'
 import type { Facts, SavedVerdictFact } from './facts.ts'
 import { formatDuration } from './match.ts'
 import type { Admitted, ResolvedPolicy, Rule } from './policy.ts'
+import { isSigner } from './signer.ts'
 
 /** A saved verdict of the kind that the rule asks for. */
 export function checkAdmitted(

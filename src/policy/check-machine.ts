@@ -1,7 +1,6 @@
 // The single owner of the question where it would run: evidence of the machine that a rule asks for, its software, its freshness, its binding to the model.
 import type { Check } from '../verdict.ts'
 import { fail, instant, pass, reasonOf, skip, under, warn } from './check.ts'
-import { isSigner } from './check-signers.ts'
 import type { EvidenceFact, StatementFact } from './facts.ts'
 import { formatDuration } from './match.ts'
 import type { Machine, ResolvedPolicy, Rule } from './policy.ts'
@@ -102,10 +101,7 @@ function measurement(
   { statements, resolved, at }: MachineQuestion,
 ): Check {
   const id = 'machine.measurement'
-  const genuine = statements.filter(({ signer, result: { authenticated } }) =>
-    authenticated === null ? true : isSigner(resolved, signer, authenticated.signer),
-  )
-  const good = goodMeasurements(machine, genuine, new Date(at))
+  const good = goodMeasurements(resolved, machine, statements, new Date(at))
   const actual = result.claims?.measurement
   if (good === null)
     return skip(id, 'the policy accepts any software', actual === undefined ? {} : { actual })

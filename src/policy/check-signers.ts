@@ -6,6 +6,7 @@ import { fail, instant, pass, reasonOf, skip, under } from './check.ts'
 import type { FilesFact, SignatureFact } from './facts.ts'
 import { formatDuration } from './match.ts'
 import type { ResolvedPolicy, Rule } from './policy.ts'
+import { identityOf, isSigner, signerInWords } from './signer.ts'
 
 /** The predicate of a signature over a registry's manifest (cosign 3; its subject's digest is the manifest's). */
 export const MANIFEST_SIGNATURE_TYPE = 'https://sigstore.dev/cosign/sign/v1'
@@ -67,7 +68,7 @@ export function checkSigners(
   const checks: Check[] = [
     pass('model.signed-by', `signed by ${names.join(', ')}`, {
       expected: requirement(rule),
-      actual: shown.map(({ name, signer }) => `${name}: ${inWords(signer)}`).join('; '),
+      actual: shown.map(({ name, signer }) => `${name}: ${signerInWords(signer)}`).join('; '),
     }),
   ]
   for (const name of names) {
@@ -174,6 +175,7 @@ function covers(fact: SignatureFact, target: SignedList): boolean {
  * and a list with two names swapped has the same one. What a signer left out (`ignorePaths`) does not name a file.
  */
 function sameList(a: Manifest, b: Manifest): boolean {
+  if (a === b) return true
   return (
     a.root === b.root &&
     a.serialization.method === b.serialization.method &&
@@ -188,35 +190,6 @@ function sameList(a: Manifest, b: Manifest): boolean {
       )
     })
   )
-}
-
-/** True if the authenticated signer is the one that the policy calls by this name. The verifier was told so; here it is compared again. */
-export function isSigner(resolved: ResolvedPolicy, name: string, signer: Signer): boolean {
-  const wanted = resolved.policy.signers.get(name)
-  if (wanted === undefined) return false
-  if (wanted.kind === 'key')
-    return signer.kind === 'key' && signer.spkiSha256 === resolved.keys.get(name)
-  if (wanted.kind === 'keyless')
-    return (
-      signer.kind === 'keyless' &&
-      signer.identity === wanted.identity &&
-      signer.issuer === wanted.issuer
-    )
-  // An identity may also be the leaf's common name, which only the verifier saw apart: the names are compared there.
-  return signer.kind === 'certificate'
-}
-
-function identityOf(signer: Signer): string {
-  if (signer.kind === 'key') return `key ${signer.spkiSha256}`
-  if (signer.kind === 'keyless') return `keyless ${signer.issuer} ${signer.identity}`
-  const names = signer.identities.length === 0 ? [signer.subject] : [...signer.identities].sort()
-  return `certificate ${signer.rootSha256} ${names.join(' ')}`
-}
-
-function inWords(signer: Signer): string {
-  if (signer.kind === 'key') return `${signer.algorithm} key ${signer.spkiSha256.slice(0, 16)}…`
-  if (signer.kind === 'keyless') return `${signer.identity} (${signer.issuer})`
-  return `${signer.identities[0] ?? signer.subject} under root ${signer.rootSha256.slice(0, 16)}…`
 }
 
 /** What a rule asks for, in words. */

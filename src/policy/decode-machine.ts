@@ -1,16 +1,16 @@
 // The single owner of the form of `machines:`.
-import { AttestationError } from '../../attestation/index.ts'
-import type { Decoder, JsonValue } from '../../attestation/lib/index.ts'
+import {
+  AttestationError,
+  decodeSnpPolicy,
+  decodeTdxPolicy,
+  STRICT_SNP_POLICY,
+  STRICT_TDX_POLICY,
+} from '../../attestation/index.ts'
+import type { JsonValue } from '../../attestation/lib/index.ts'
 import { didYouMean, type Cursor } from './cursor.ts'
 import { readSource } from './decode-signer.ts'
 import { durationSeconds } from './match.ts'
 import type { Machine, MachinePlatform, Measurement } from './policy.ts'
-
-/** How the sections `snp:` and `tdx:` are read. They throw `AttestationError` with the path of what is wrong. */
-export interface MachineDecoders {
-  readonly snp: Decoder<unknown>
-  readonly tdx: Decoder<unknown>
-}
 
 const PLATFORMS = ['sev-snp', 'tdx'] as const satisfies readonly MachinePlatform[]
 const REQUIRED = ['required', 'not-required'] as const
@@ -18,12 +18,7 @@ const MEASUREMENT = /^[0-9a-fA-F]{96}$/
 const SHA256 = /^[0-9a-f]{64}$/
 
 /** One entry of `machines:`. */
-export function readMachine(
-  item: Cursor,
-  signers: ReadonlySet<string>,
-  files: string[],
-  decoders: MachineDecoders,
-): Machine {
+export function readMachine(item: Cursor, signers: readonly string[], files: string[]): Machine {
   const fields = item.fields([
     'platform',
     'measurements',
@@ -63,20 +58,29 @@ export function readMachine(
       'evidence carries no time of its own: its age is the age of the nonce, which is not required here',
       'remove `nonce: not-required`, or `max-age`',
     )
-  return {
-    platform,
+  const shared = {
     measurements,
     nonce,
     binding: (fields.get('binding', (value) => value.oneOf(REQUIRED)) ?? 'required') === 'required',
     maxAge,
-    trustRoot: fields.get('trust-root', (value) => readTrustRoot(value, files)) ?? null,
-    options:
-      fields.get(own, (value) => readOptions(value, decoders[own])) ??
-      decoders[own](Object.create(null) as JsonValue, own),
+    trustRoot: fields.get('trust-root', (value) => readSource(value, 'pem', files)) ?? null,
   }
+  return platform === 'sev-snp'
+    ? {
+        ...shared,
+        platform,
+        options:
+          fields.get('snp', (value) => readOptions(value, decodeSnpPolicy)) ?? STRICT_SNP_POLICY,
+      }
+    : {
+        ...shared,
+        platform,
+        options:
+          fields.get('tdx', (value) => readOptions(value, decodeTdxPolicy)) ?? STRICT_TDX_POLICY,
+      }
 }
 
-function readMeasurement(item: Cursor, signers: ReadonlySet<string>, files: string[]): Measurement {
+function readMeasurement(item: Cursor, signers: readonly string[], files: string[]): Measurement {
   if (item.node.kind !== 'map') {
     const value = item.hex('a measurement (96 hex digits)')
     if (!MEASUREMENT.test(value)) item.refuse('a measurement has 96 hex digits (48 bytes)')
@@ -88,20 +92,10 @@ function readMeasurement(item: Cursor, signers: ReadonlySet<string>, files: stri
   if (file !== null) files.push(file)
   return {
     kind: 'reference-values',
-    signer: fields.need('signer', (value) => readName(value, [...signers], 'signers')),
+    signer: fields.need('signer', (value) => readName(value, signers, 'signers')),
     file,
     image: fields.get('image', (value) => value.text('the name of an image')) ?? null,
   }
-}
-
-function readTrustRoot(item: Cursor, files: string[]): Machine['trustRoot'] {
-  if (item.fields(['file', 'pem', 'sha256']).has('sha256')) {
-    return item.fields(['sha256']).need('sha256', (value) => ({
-      kind: 'sha256' as const,
-      sha256: readSha256(value),
-    }))
-  }
-  return readSource(item, 'pem', files)
 }
 
 /** Options that the policy gives elsewhere: two places for one fact would contradict each other. */
@@ -115,7 +109,7 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
  * Attestation's decoders name their options in camel case; this file writes them with hyphens, as everything else. What they
  * refuse comes with a path, for which line and column are found here.
  */
-function readOptions(item: Cursor, decoder: Decoder<unknown>): unknown {
+function readOptions<T>(item: Cursor, decoder: (value: unknown, path: string) => T): T {
   if (item.node.kind !== 'map') return item.refuse(`expected a map, found ${item.kind()}`)
   for (const [key, { key: at }] of item.node.entries)
     if (Object.hasOwn(ELSEWHERE, key)) item.refuse(`unknown key \`${key}\``, ELSEWHERE[key], at)

@@ -3,19 +3,15 @@ import { sha256Hex, utf8Decode } from '../../attestation/lib/index.ts'
 import { ZtError } from '../error.ts'
 import { Cursor } from './cursor.ts'
 import { readExemption, readModes } from './decode-limits.ts'
-import { readMachine, type MachineDecoders } from './decode-machine.ts'
+import { readMachine } from './decode-machine.ts'
 import { readRule } from './decode-rule.ts'
 import { readSigner } from './decode-signer.ts'
 import { MODES, POLICY_SCHEMA, type Policy } from './policy.ts'
 import { MAX_TEXT, readYaml } from './yaml.ts'
 
-export type { MachineDecoders } from './decode-machine.ts'
-
 export interface DecodeOptions {
   /** The file's name, for messages only. */
   readonly file?: string
-  /** Attestation's strict decoders of the `snp:` and `tdx:` sections. */
-  readonly machines: MachineDecoders
 }
 
 /**
@@ -23,7 +19,7 @@ export interface DecodeOptions {
  * Pure: files that the policy names are listed in `files` and put in by `resolve`.
  * Throws only `ZtError`: `POLICY_SYNTAX`, `POLICY_INVALID`, `TOO_LARGE`; `path` is `FILE:LINE:COLUMN`.
  */
-export function decodePolicy(input: Uint8Array, options: DecodeOptions): Policy {
+export function decodePolicy(input: Uint8Array, options: DecodeOptions = {}): Policy {
   const file = options.file ?? 'policy'
   if (input.length > MAX_TEXT * 4) {
     throw new ZtError('TOO_LARGE', `a policy has at most ${String(MAX_TEXT)} characters`, {
@@ -54,7 +50,7 @@ export function decodePolicy(input: Uint8Array, options: DecodeOptions): Policy 
     top.get('signers', (value) => value.named((item) => readSigner(item, files))) ?? new Map()
   const machines =
     top.get('machines', (value) =>
-      value.named((item) => readMachine(item, new Set(signers.keys()), files, options.machines)),
+      value.named((item) => readMachine(item, [...signers.keys()], files)),
     ) ?? new Map()
   const rules = top.need(
     'rules',

@@ -77,8 +77,9 @@ function nearest(
     let own: Alternative | null = null
     // Nothing at all is an alternative too: what an exemption excuses from bringing cannot hurt where it was brought.
     for (const files of [...facts.files, null]) {
+      const content = judgeContent(resolved, facts, rule, files, at)
       for (const evidence of [...evidences, null]) {
-        const one = judge(resolved, facts, { name, rule, files, evidence, exemptions, at })
+        const one = judge(resolved, facts, { name, rule, content, evidence, exemptions, at })
         if (own === null || rank(one, 'within a rule') < rank(own, 'within a rule')) own = one
       }
     }
@@ -106,26 +107,50 @@ function rank(one: Alternative, scope: 'within a rule' | 'between rules'): numbe
   return ((denied * 4 + missing) * 1e5 + one.failing) * 1e5 + one.warnings
 }
 
+/** What does not depend on the machine. */
+interface Content {
+  readonly root: string | null
+  readonly missing: boolean
+  readonly checks: readonly Check[]
+}
+
+function judgeContent(
+  resolved: ResolvedPolicy,
+  facts: Facts,
+  rule: Rule,
+  files: FilesFact | null,
+  at: number,
+): Content {
+  const signers = checkSigners(resolved, rule, facts.signatures, files, at)
+  // Only a root that somebody trusted signed is the model's: a comparison with any other list says nothing.
+  const root = signers.covered && files !== null ? files.root : null
+  return {
+    root,
+    missing: files === null,
+    checks: [
+      ...signers.checks,
+      ...checkFiles(rule, files),
+      checkAdmitted(resolved, rule, facts.saved, root, at),
+    ],
+  }
+}
+
 function judge(
   resolved: ResolvedPolicy,
   facts: Facts,
   way: {
     readonly name: string
     readonly rule: Rule
-    readonly files: FilesFact | null
+    readonly content: Content
     readonly evidence: EvidenceFact | null
     readonly exemptions: Exemptions
     readonly at: number
   },
 ): Alternative {
-  const { rule, files, evidence, exemptions, at } = way
-  const signers = checkSigners(resolved, rule, facts.signatures, files, at)
-  // Only a root that somebody trusted signed is the model's: a comparison with any other list says nothing.
-  const root = signers.covered && files !== null ? files.root : null
+  const { rule, content, evidence, exemptions, at } = way
+  const { root } = content
   const before = [
-    ...signers.checks,
-    ...checkFiles(rule, files),
-    checkAdmitted(resolved, rule, facts.saved, root, at),
+    ...content.checks,
     ...checkMachine({ resolved, rule, root, statements: facts.referenceValues, at }, evidence),
     checkProtection(rule, facts),
   ]
@@ -136,7 +161,7 @@ function judge(
     rule: way.name,
     root,
     checks,
-    missing: (files === null ? 1 : 0) + (evidence === null ? 1 : 0),
+    missing: (content.missing ? 1 : 0) + (evidence === null ? 1 : 0),
     failing: checks.filter(({ status }) => status === 'fail').length,
     warnings: checks.filter(({ status }) => status === 'warn').length,
   }

@@ -81,11 +81,21 @@ export class Exemptions {
   }
 }
 
+/** One question that is asked twice: by attestation of the evidence, and here of the facts. */
+const IMPLIED: Readonly<Record<string, readonly string[]>> = {
+  'machine.measurement': ['MEASUREMENT'],
+  'machine.nonce': ['NONCE', 'MODEL_BINDING'],
+  'machine.binding': ['MODEL_BINDING'],
+}
+
 function covers(exemption: Exemption, check: Check, authentic: boolean): boolean {
   const part = check.id.startsWith('evidence.')
   if (part)
     return (
-      authentic && (exemption.checks.includes(check.id) || exemption.checks.includes(check.code))
+      authentic &&
+      (exemption.checks.includes(check.id) ||
+        exemption.checks.includes(check.code) ||
+        exemption.checks.some((id) => IMPLIED[id]?.includes(check.code)))
     )
   // Refused evidence is more than missing evidence: an exemption from bringing any does not excuse bringing that.
   if (check.id === 'machine.evidence' && check.code !== 'EVIDENCE_MISSING') return false

@@ -2,7 +2,7 @@
 import type { AttestationResult } from '../../attestation/index.ts'
 import type { Manifest } from '../model/manifest.ts'
 import type { Content } from '../model/sniff.ts'
-import type { Protection, Verdict, VerdictInput } from '../verdict.ts'
+import type { Check, Protection, Verdict, VerdictInput } from '../verdict.ts'
 import type { FilesResult, SignatureResult, StatementResult } from '../verify/result.ts'
 import type { Route } from './policy.ts'
 
@@ -50,7 +50,11 @@ export interface FilesFact {
    */
   readonly manifest: Manifest | null
   readonly route: Route
-  readonly result: FilesResult
+  /**
+   * The differences, and the checks of the comparison: entries that could not be compared (links, devices, what cannot be read) are in
+   * none of the lists, only there.
+   */
+  readonly result: FilesResult & { readonly checks: readonly Check[] }
   /** One entry for every file that is there, signed or not. */
   readonly formats: readonly FileFormat[]
 }

@@ -5,20 +5,21 @@
  * Linear in the product of the lengths: no backtracking that an attacker's name could feed.
  */
 export function matches(pattern: string, text: string): boolean {
-  let reachable = new Set([0])
-  for (let p = 0; p < pattern.length; p += 1) {
-    const next = new Set<number>()
-    for (const t of reachable) {
-      if (pattern[p] === '*') {
-        let end = t
-        next.add(end)
-        while (end < text.length && text[end] !== '/') next.add((end += 1))
-      } else if (text[t] === pattern[p]) next.add(t + 1)
+  // reached[i]: the pattern so far can stand for the first i characters.
+  let reached = Array.from({ length: text.length + 1 }, (_, index) => index === 0)
+  for (const letter of pattern.split('')) {
+    const next: boolean[] = []
+    for (let end = 0; end <= text.length; end += 1) {
+      const last = text[end - 1]
+      next.push(
+        letter === '*'
+          ? reached[end] === true || (next[end - 1] === true && last !== '/')
+          : last === letter && reached[end - 1] === true,
+      )
     }
-    reachable = next
-    if (reachable.size === 0) return false
+    reached = next
   }
-  return reachable.has(text.length)
+  return reached[text.length] === true
 }
 
 /**

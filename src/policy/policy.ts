@@ -1,4 +1,5 @@
 // The single owner of the policy's meaning: every key of the file as a type, with what it says and what its absence says.
+import type { SnpPolicy, TdxPolicy, TrustRoot } from '../../attestation/index.ts'
 import type { HashType } from '../model/manifest.ts'
 import type { Format } from '../model/sniff.ts'
 import type { Trust } from '../verify/result.ts'
@@ -41,8 +42,17 @@ export type Measurement =
     }
 
 /** `machines:` which attested machine is meant by a name. */
-export interface Machine {
-  readonly platform: MachinePlatform
+export type Machine = MachineQuestions &
+  (
+    | {
+        readonly platform: 'sev-snp'
+        /** `snp:` as attestation's own decoder gave it; its strict defaults where the section is absent. */
+        readonly options: SnpPolicy
+      }
+    | { readonly platform: 'tdx'; /** `tdx:` in the same way. */ readonly options: TdxPolicy }
+  )
+
+export interface MachineQuestions {
   /** `measurements:` any of these. Null only where `any-measurement: true` says so. */
   readonly measurements: readonly Measurement[] | null
   /** `nonce:` the evidence must carry the nonce that was asked for. `required` unless `not-required` is written. */
@@ -51,10 +61,11 @@ export interface Machine {
   readonly binding: boolean
   /** `max-age:` seconds since the nonce was issued. Null: no limit beside the nonce itself. */
   readonly maxAge: number | null
-  /** `trust-root:` the chain must end at exactly this root (simulated hardware); null: at a vendor's own root. */
-  readonly trustRoot: Source | { readonly kind: 'sha256'; readonly sha256: string } | null
-  /** `snp:` or `tdx:` as attestation's own decoder gave it; its strict defaults where the section is absent. */
-  readonly options: unknown
+  /**
+   * `trust-root:` the chain must end at exactly this root (simulated hardware); null: at a vendor's own root. The certificate itself, not
+   * its digest: only the certificate says whether it is a simulated one.
+   */
+  readonly trustRoot: Source | null
 }
 
 /** `signed-by:` every one of `allOf`, and at least `threshold` different ones of `anyOf`. */
@@ -171,8 +182,8 @@ export interface ResolvedPolicy {
   readonly trust: ReadonlyMap<string, Trust>
   /** SHA-256 of the public key's DER, of signers that are keys. */
   readonly keys: ReadonlyMap<string, string>
-  /** The extra root of machines that name one; `der` is absent where only its digest is known. */
-  readonly trustRoots: ReadonlyMap<string, { readonly sha256: string; readonly der?: Uint8Array }>
+  /** The one root of machines that name one. */
+  readonly trustRoots: ReadonlyMap<string, TrustRoot>
   /** Identity of the policy and everything that it names: SHA-256 of its bytes, or over its and its files' digests. */
   readonly digest: string
   /** The policy and its files, for a verdict's `inputs`. */

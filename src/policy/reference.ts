@@ -1,10 +1,11 @@
 // The single owner of signed reference values: which measurements somebody with a name says are good, and until when.
-import { AttestationError, type Platform } from '../../attestation/index.ts'
+import { AttestationError } from '../../attestation/index.ts'
 import { decode, formatTime, type JsonValue } from '../../attestation/lib/index.ts'
 import { ZtError } from '../error.ts'
 import type { AuthenticatedStatement } from '../verify/result.ts'
 import type { StatementFact } from './facts.ts'
-import type { Machine, MachinePlatform } from './policy.ts'
+import type { Machine, MachinePlatform, ResolvedPolicy } from './policy.ts'
+import { isSigner } from './signer.ts'
 
 /**
  * An in-toto statement (v1) whose subject is the image or machine that the values are for, and whose predicate is
@@ -102,6 +103,7 @@ export interface GoodMeasurements {
  * with where it comes from. What it gives is what evidence is to be appraised with; `null` where the policy accepts any.
  */
 export function goodMeasurements(
+  resolved: ResolvedPolicy,
   machine: Machine,
   statements: readonly StatementFact[],
   at: Date,
@@ -117,7 +119,12 @@ export function goodMeasurements(
     const own = statements.filter(({ signer }) => signer === entry.signer)
     if (own.length === 0) problems.push(`no statement of \`${entry.signer}\` was given`)
     for (const { result } of own) {
-      const found = valuesOf(result.authenticated, machine.platform, entry.image, at)
+      const { authenticated } = result
+      const genuine =
+        authenticated !== null && isSigner(resolved, entry.signer, authenticated.signer)
+      const found = genuine
+        ? valuesOf(authenticated, machine.platform, entry.image, at)
+        : 'does not verify'
       if (typeof found === 'string') problems.push(`a statement of \`${entry.signer}\` ${found}`)
       else
         for (const { measurement, name } of found.measurements)
@@ -131,12 +138,11 @@ export function goodMeasurements(
 }
 
 function valuesOf(
-  authenticated: AuthenticatedStatement | null,
-  platform: Platform,
+  authenticated: AuthenticatedStatement,
+  platform: MachinePlatform,
   image: string | null,
   at: Date,
 ): ReferenceValues | string {
-  if (authenticated === null) return 'does not verify'
   let values: ReferenceValues
   try {
     values = readReferenceValues(authenticated)

@@ -1,5 +1,5 @@
 // The single owner of putting the bytes of files into a policy, and of the digest that names the policy with all of them.
-import { AttestationError } from '../../attestation/index.ts'
+import { AttestationError, userRoots, type TrustRoot } from '../../attestation/index.ts'
 import {
   parseCertificates,
   parsePem,
@@ -10,7 +10,7 @@ import {
 import { ZtError } from '../error.ts'
 import type { Trust } from '../verify/result.ts'
 import type { VerdictInput } from '../verdict.ts'
-import type { Machine, Policy, PolicySigner, ResolvedPolicy, Source } from './policy.ts'
+import type { Policy, PolicySigner, ResolvedPolicy, Source } from './policy.ts'
 
 /** Largest file that a policy may name (a Sigstore trusted root has some tens of kilobytes). */
 export const MAX_FILE = 4 << 20
@@ -58,30 +58,18 @@ export function resolve(policy: Policy, files: ReadonlyMap<string, Uint8Array>):
       trust.set(name, { kind: 'keyless', identity, issuer, trustedRoot: bytes })
     }
   }
-  const trustRoots = new Map<string, { readonly sha256: string; readonly der?: Uint8Array }>()
+  const trustRoots = new Map<string, TrustRoot>()
   for (const [name, { trustRoot }] of policy.machines) {
-    const found = rootOf(trustRoot, `machines.${name}.trust-root`, bytesOf)
-    if (found !== null) trustRoots.set(name, found)
+    if (trustRoot === null) continue
+    const path = `machines.${name}.trust-root`
+    const where = placeOf(trustRoot, path)
+    const [root, second] = reading(where, path)(() => userRoots(bytesOf(trustRoot, path)))
+    if (root === undefined || second !== undefined)
+      throw broken(where, `${path}: there must be exactly one certificate`)
+    trustRoots.set(name, root)
   }
   for (const path of policy.files) bytesOf({ kind: 'file', path }, 'policy')
   return { policy, trust, keys, trustRoots, ...identityOf(policy, files) }
-}
-
-function rootOf(
-  source: Machine['trustRoot'],
-  path: string,
-  bytesOf: (source: Source, path: string) => Uint8Array,
-): { sha256: string; der?: Uint8Array } | null {
-  if (source === null) return null
-  if (source.kind === 'sha256') return { sha256: source.sha256 }
-  const where = placeOf(source, path)
-  const certificates = reading(
-    where,
-    path,
-  )(() => parseCertificates(bytesOf(source, path), { max: 1 }))
-  const der = certificates[0]?.der
-  if (der === undefined) throw broken(where, `${path}: there is no certificate`)
-  return { sha256: sha256Hex(der), der }
 }
 
 function sourceOf(signer: PolicySigner): Source {

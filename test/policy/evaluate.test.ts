@@ -469,21 +469,23 @@ describe('machines', () => {
 
   it('trusts simulated hardware only where the machine names its root, and says so', () => {
     const result = attestation({ simulated: true })
-    const source = edited([
-      '    max-age: 5m\n',
-      `    max-age: 5m\n    trust-root: {sha256: ${'33'.repeat(32)}}\n`,
-    ])
-    const verdict = judged({ evidence: [evidence({ result })] }, source)
+    const naming = (sha256: string): Verdict =>
+      evaluate(
+        {
+          ...POLICY,
+          trustRoots: new Map([
+            ['prod', { name: 'lab', vendor: 'named by the user', sha256, simulated: true }],
+          ]),
+        },
+        facts({ evidence: [evidence({ result })] }),
+      )
+    const verdict = naming('33'.repeat(32))
     expect(verdict.decision).toBe('allow')
     expect(verdict.checks.find(({ id }) => id === 'machine.root')).toMatchObject({
       status: 'warn',
       code: 'SIMULATED',
     })
-    const other = edited([
-      '    max-age: 5m\n',
-      `    max-age: 5m\n    trust-root: {sha256: ${'34'.repeat(32)}}\n`,
-    ])
-    expect(failing(judged({ evidence: [evidence({ result })] }, other))).toEqual(['machine.root'])
+    expect(failing(naming('34'.repeat(32)))).toEqual(['machine.root'])
   })
 
   it('chooses the evidence that fits among several', () => {
@@ -545,9 +547,7 @@ describe('admission and protection', () => {
   })
 
   it('reaches no answer at no time', () => {
-    expect(() => judged({ at: 'yesterday' })).toThrowError(
-      expect.objectContaining({ code: 'INTERNAL' }),
-    )
+    expect(() => judged({ at: 'yesterday' })).toThrow(expect.objectContaining({ code: 'INTERNAL' }))
     expect(judged({ at: AT }).at).toBe(AT)
     expect(GOOD).toHaveLength(96)
   })

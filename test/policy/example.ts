@@ -1,8 +1,6 @@
 // The single owner of the policy that this room's tests start from, and of synthetic facts that satisfy it.
 import { createPublicKey, generateKeyPairSync } from 'node:crypto'
 import type { AttestationResult } from '../../attestation/index.ts'
-import { decodeSnpPolicy } from '../../attestation/snp/policy.ts'
-import { decodeTdxPolicy } from '../../attestation/tdx/policy.ts'
 import { utf8Encode } from '../../attestation/lib/index.ts'
 import { createHash } from 'node:crypto'
 import type { Manifest } from '../../src/model/manifest.ts'
@@ -21,7 +19,6 @@ import { REFERENCE_VALUES_TYPE } from '../../src/policy/reference.ts'
 import { resolve } from '../../src/policy/resolve.ts'
 import type { Signer } from '../../src/verify/result.ts'
 
-export const DECODERS = { snp: decodeSnpPolicy, tdx: decodeTdxPolicy }
 export const AT = '2026-11-20T12:00:00Z'
 export const ROOT = 'a1'.repeat(32)
 export const NONCE = '0c'.repeat(32)
@@ -78,7 +75,7 @@ export const FILES: ReadonlyMap<string, Uint8Array> = new Map(
 )
 
 export function policyOf(source = SOURCE): Policy {
-  return decodePolicy(utf8Encode(source), { file: 'policy.yaml', machines: DECODERS })
+  return decodePolicy(utf8Encode(source), { file: 'policy.yaml' })
 }
 
 export function resolved(source = SOURCE): ResolvedPolicy {
@@ -163,7 +160,16 @@ export function files(
     route: 'files',
     formats: [content('config.json'), content('model.safetensors')],
     ...rest,
-    result: { missing: [], extra: [], changed: [], ignored: [], files: 2, bytes: 1000, ...result },
+    result: {
+      missing: [],
+      extra: [],
+      changed: [],
+      ignored: [],
+      files: 2,
+      bytes: 1000,
+      checks: [],
+      ...result,
+    },
   }
 }
 
