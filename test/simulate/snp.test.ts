@@ -29,6 +29,15 @@ function digest(request: Parameters<typeof simulateSnp>[0]): string {
   return hash.digest('hex')
 }
 
+/** The report's ECDSA signature, by node alone. */
+function signedBy(report: Uint8Array, leaf: X509Certificate): boolean {
+  if (leaf.publicKey.asymmetricKeyType !== 'ec') return false
+  const number = (at: number) => Buffer.from(report.slice(at, at + 48)).reverse()
+  const signature = Buffer.concat([number(0x2a0), number(0x2e8)])
+  const key = { key: leaf.publicKey, dsaEncoding: 'ieee-p1363' } as const
+  return verify('sha384', report.subarray(0, 0x2a0), key, signature)
+}
+
 describe('simulated SNP machines', () => {
   it.each(KINDS)('%s %s: node verifies the chain, and the leaf the report', (product, role) => {
     const { leaf, ask, ark, report } = simulateSnp({ product, role })
@@ -38,10 +47,7 @@ describe('simulated SNP machines', () => {
     expect(l!.verify(a!.publicKey)).toBe(true)
     expect(l!.checkIssued(a!)).toBe(true)
     expect(a!.checkIssued(r!)).toBe(true)
-    const number = (at: number) => Buffer.from(report.slice(at, at + 48)).reverse()
-    const signature = Buffer.concat([number(0x2a0), number(0x2e8)])
-    const key = { key: l!.publicKey, dsaEncoding: 'ieee-p1363' } as const
-    expect(verify('sha384', report.subarray(0, 0x2a0), key, signature)).toBe(true)
+    expect(signedBy(report, l!)).toBe(true)
   })
 
   it.each(KINDS)(
@@ -142,10 +148,35 @@ describe('SNP negatives', () => {
     expect(new Set(SNP_NEGATIVES.map(({ name }) => name)).size).toBe(SNP_NEGATIVES.length)
   })
 
-  it.each(SNP_NEGATIVES)('$name: $why', ({ record, codes }) => {
-    const { evidence, trustedRoot } = record()
-    const judgement = judgeSnp(evidence, trustedRoot)
-    expect(judgement.accepted).toBe(false)
-    expect(judgement.codes).toEqual(expect.arrayContaining([...codes]))
+  // That the verifier refuses each with its codes is test/attestation/snp/simulated.test.ts. Here: that nothing but the stated fault is wrong.
+  const OTHER_REPORT_KEY = new Set([
+    'ask-as-leaf',
+    'leaf-key-p256',
+    'leaf-key-rsa',
+    'report-signed-by-another-key',
+  ])
+  const OTHER_LEAF_ISSUER = new Set([
+    'ask-as-leaf',
+    'leaf-signed-by-ark',
+    'leaf-signed-by-ec',
+    'turin-vlek-under-milan',
+  ])
+  const OTHER_ASK_ISSUER = new Set(['ask-signed-by-asvk', 'leaf-as-ca'])
+
+  it.each(SNP_NEGATIVES)('$name is signed by the keys that its names claim', ({ name, record }) => {
+    const { report, leaf, ask, ark } = record().evidence
+    const [l, a, r] = [leaf, ask, ark].map((der) => new X509Certificate(der))
+    const links = {
+      ark: r!.verify(r!.publicKey),
+      ask: a!.verify(r!.publicKey),
+      leaf: l!.verify(a!.publicKey),
+      report: signedBy(report, l!),
+    }
+    expect(links).toEqual({
+      ark: true,
+      ask: !OTHER_ASK_ISSUER.has(name),
+      leaf: !OTHER_LEAF_ISSUER.has(name),
+      report: !OTHER_REPORT_KEY.has(name),
+    })
   })
 })
