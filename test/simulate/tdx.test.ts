@@ -1,4 +1,4 @@
-import { createHash, X509Certificate } from 'node:crypto'
+import { createHash, createPublicKey, verify, X509Certificate, type KeyObject } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
 import { parseCertificate, parseCrl } from '../../attestation/lib/index.ts'
 import { parsePckExtension, SGX_EXTENSION } from '../../attestation/tdx/pck.ts'
@@ -10,6 +10,7 @@ import {
   runtimeEvent,
   simulateTdx,
   TDX_NEGATIVES,
+  type TdxEvidence,
 } from '../../src/simulate/index.ts'
 import { replay } from '../../src/simulate/eventlog.ts'
 import { judgeTdx } from './judge.ts'
@@ -17,6 +18,31 @@ import { judgeTdx } from './judge.ts'
 const KINDS = (['td15', 'td10', 'sgx'] as const).flatMap((kind) =>
   (['platform', 'processor'] as const).map((ca) => [kind, ca] as const),
 )
+
+/** ECDSA P-256 with SHA-256, r ‖ s, by node alone. */
+function p256(key: KeyObject, message: Uint8Array, signature: Uint8Array): boolean {
+  return verify('sha256', message, { key, dsaEncoding: 'ieee-p1363' }, signature)
+}
+
+/** The two signatures of a quote, found by the layout alone. */
+function quoteSignatures({ quote, kind }: TdxEvidence, pck: KeyObject) {
+  const bytes = Buffer.from(quote)
+  const version = bytes.readUInt16LE(0)
+  const auth = (version >= 5 ? 54 : 48) + { sgx: 384, td10: 584, td15: 648 }[kind] + 4
+  const [x, y] = [auth + 64, auth + 96].map((at) =>
+    bytes.subarray(at, at + 32).toString('base64url'),
+  )
+  const jwk = { kty: 'EC', crv: 'P-256', x: x!, y: y! }
+  const qe = auth + 128 + (version >= 4 ? 6 : 0)
+  return {
+    quote: p256(
+      createPublicKey({ key: jwk, format: 'jwk' }),
+      bytes.subarray(0, auth - 4),
+      bytes.subarray(auth, auth + 64),
+    ),
+    qeReport: p256(pck, bytes.subarray(qe, qe + 384), bytes.subarray(qe + 384, qe + 448)),
+  }
+}
 
 describe('simulated TDX machines', () => {
   it.each(KINDS)('%s under the %s CA: node verifies the chain', (kind, ca) => {
@@ -182,6 +208,46 @@ describe('simulated event logs', () => {
 describe('TDX negatives', () => {
   it('have distinct names', () => {
     expect(new Set(TDX_NEGATIVES.map(({ name }) => name)).size).toBe(TDX_NEGATIVES.length)
+  })
+
+  const OTHER_PCK_ISSUER = new Set(['pck-issued-by-root', 'pck-issued-by-the-other-ca'])
+  const OTHER_PCK_KEY = new Set(['pck-of-another-key', 'pck-key-p384'])
+  const OTHER_SIGNER_KEY = new Set([
+    'pck-as-tcb-signer',
+    'pck-named-tcb-signer',
+    'pck-ca-as-tcb-signer',
+    'collateral-signed-by-a-stranger',
+  ])
+
+  it.each(TDX_NEGATIVES)('$name is signed by the keys that its names claim', ({ name, record }) => {
+    const { evidence } = record()
+    const [pck, authority, root, signer] = [
+      evidence.pck,
+      evidence.ca,
+      evidence.root,
+      evidence.tcbSigner,
+    ].map((der) => new X509Certificate(der))
+    const { collateral } = evidence
+    const signed = (text: string, hex: string) =>
+      p256(signer!.publicKey, Buffer.from(text), Buffer.from(hex, 'hex'))
+    expect({
+      root: root!.verify(root!.publicKey),
+      ca: authority!.verify(root!.publicKey),
+      signer: signer!.verify(root!.publicKey),
+      pck: pck!.verify(authority!.publicKey),
+      tcbInfo: signed(collateral.tcb_info, collateral.tcb_info_signature),
+      qeIdentity: signed(collateral.qe_identity, collateral.qe_identity_signature),
+      ...quoteSignatures(evidence, pck!.publicKey),
+    }).toEqual({
+      root: true,
+      ca: true,
+      signer: true,
+      pck: !OTHER_PCK_ISSUER.has(name),
+      tcbInfo: !OTHER_SIGNER_KEY.has(name),
+      qeIdentity: !OTHER_SIGNER_KEY.has(name),
+      quote: true,
+      qeReport: !OTHER_PCK_KEY.has(name),
+    })
   })
 
   it.each(TDX_NEGATIVES)('$name: $why', ({ record, codes }) => {
