@@ -1,169 +1,167 @@
-// The single owner of reading the recorded TDX and SGX samples into evidence and endorsements, for tests.
+// The single owner of the recorded TDX and SGX samples and of the simulated ones as evidence and endorsements, for tests.
 import { readFileSync } from 'node:fs'
-import type { Endorsements, SignedJson } from '../../../attestation/endorsements.ts'
+import { readEndorsements } from '../../../attestation/evidence/collect.ts'
+import { readEvidence } from '../../../attestation/evidence/detect.ts'
+import type { Endorsements } from '../../../attestation/endorsements.ts'
 import { NO_ENDORSEMENTS } from '../../../attestation/endorsements.ts'
 import type { Evidence } from '../../../attestation/evidence.ts'
-import { hexToBytes, utf8Encode } from '../../../attestation/lib/bytes.ts'
-import { parseCrl } from '../../../attestation/lib/crl.ts'
-import { parseJson, parseJsonRaw } from '../../../attestation/lib/json.ts'
-import type { JsonObject } from '../../../attestation/lib/json.ts'
-import { parseCertificates } from '../../../attestation/lib/pem.ts'
-import type { Certificate } from '../../../attestation/lib/x509.ts'
+import { utf8Encode } from '../../../attestation/lib/bytes.ts'
+import type { AttestationResult, Check } from '../../../attestation/result.ts'
+import { userRoots, VENDOR_ROOTS } from '../../../attestation/roots.ts'
+import type { TrustRoot } from '../../../attestation/roots.ts'
+import {
+  attestSgx,
+  attestTdx,
+  STRICT_SGX_POLICY,
+  STRICT_TDX_POLICY,
+} from '../../../attestation/tdx/index.ts'
+import type { SgxPolicy, TdxOptions, TdxPolicy } from '../../../attestation/tdx/index.ts'
+import type { TdxEvidence } from '../../../src/simulate/index.ts'
 import { shared } from '../../shared.ts'
 
 export const bytesOf = (path: string): Uint8Array =>
   new Uint8Array(readFileSync(shared(`recorded/${path}`)))
 
-export const evidenceOf = (raw: Uint8Array, platform: 'tdx' | 'sgx' = 'tdx'): Evidence => ({
-  platform,
-  raw,
-  form: 'recorded sample',
-  endorsements: NO_ENDORSEMENTS,
-})
-
-/** A served response, `{"tcbInfo": …, "signature": …}`. */
-export function signedOf(path: string): SignedJson {
-  const { value, members } = parseJsonRaw(bytesOf(path), { maxBytes: 1 << 20 })
-  const raw = members.get('tcbInfo') ?? members.get('enclaveIdentity')
-  const { signature } = value as { readonly signature: string }
-  return { raw: raw ?? new Uint8Array(), signature: hexToBytes(signature) }
-}
-
-const certificatesOf = (path: string): readonly Certificate[] => parseCertificates(bytesOf(path))
-
-function once(certificates: readonly Certificate[]): readonly Certificate[] {
-  return [...new Map(certificates.map((cert) => [cert.sha256, cert])).values()]
-}
-
-/** Phala's QuoteCollateralV3. */
-export function phala(path: string): Endorsements {
-  const json = parseJson(bytesOf(path), { maxBytes: 1 << 20 }) as JsonObject
-  const text = (name: string): string => json[name] as string
-  const pem = (name: string): readonly Certificate[] => parseCertificates(utf8Encode(text(name)))
-  return {
-    ...NO_ENDORSEMENTS,
-    certificates: once([
-      ...pem('pck_crl_issuer_chain'),
-      ...pem('tcb_info_issuer_chain'),
-      ...pem('qe_identity_issuer_chain'),
-    ]),
-    crls: [parseCrl(hexToBytes(text('root_ca_crl'))), parseCrl(hexToBytes(text('pck_crl')))],
-    tcbInfos: [
-      { raw: utf8Encode(text('tcb_info')), signature: hexToBytes(text('tcb_info_signature')) },
-    ],
-    qeIdentities: [
-      {
-        raw: utf8Encode(text('qe_identity')),
-        signature: hexToBytes(text('qe_identity_signature')),
-      },
-    ],
-  }
-}
-
+/** Evidence with its endorsements, at the moment at which INDEX.md judges it. */
 export interface Sample {
-  readonly name: string
   readonly evidence: Evidence
   readonly endorsements: Endorsements
   readonly at: Date
+  readonly trustRoots: readonly TrustRoot[]
 }
 
-const sample = (
-  name: string,
-  raw: Uint8Array,
-  endorsements: Endorsements,
-  at: string,
-  platform: 'tdx' | 'sgx' = 'tdx',
-): Sample => ({ name, evidence: evidenceOf(raw, platform), endorsements, at: new Date(at) })
-
-export function v4UpToDate(): Sample {
-  const dir = 'tdx/v4-uptodate'
-  return sample(dir, bytesOf(`${dir}/quote.bin`), phala(`${dir}/collateral.json`), '2025-07-01')
-}
-
-export function v4Eval20(): Sample {
-  const dir = 'tdx/v4-uptodate-eval20'
-  const numbers = parseJson(bytesOf(`${dir}/quote.json`), { maxBytes: 1 << 20 }) as number[]
-  return sample(dir, Uint8Array.from(numbers), phala(`${dir}/collateral.json`), '2026-08-20')
-}
-
-/** The quote of v4-uptodate under the collateral of a later evaluation number. */
-export function v4CrossPair(): Sample {
-  const later = v4Eval20()
-  return { ...later, name: 'v4-uptodate with eval20', evidence: v4UpToDate().evidence }
-}
-
-export function v5NoTcbLevel(): Sample {
-  const dir = 'tdx/v5-no-tcb-level'
-  return sample(dir, bytesOf(`${dir}/quote.bin`), phala(`${dir}/collateral.json`), '2026-03-01')
-}
-
-export function v5Td15(): Sample {
-  const dir = 'tdx/v5-td15'
-  const tcbInfos = [signedOf(`${dir}/tcb-info-response.json`)]
-  const endorsements = { ...phala('tdx/v5-no-tcb-level/collateral.json'), tcbInfos }
-  return sample(dir, bytesOf(`${dir}/quote.bin`), endorsements, '2026-02-25')
-}
-
-/** Recorded without issuer chains: the TCB signer of that time is in no other sample either, so its certificate is missing. */
-export function v4TrailingData(): Sample {
-  const dir = 'tdx/v4-trailing-data'
-  const endorsements: Endorsements = {
-    ...NO_ENDORSEMENTS,
-    crls: [parseCrl(bytesOf(`${dir}/pck-crl.der`)), parseCrl(bytesOf(`${dir}/root-crl.der`))],
-    tcbInfos: [signedOf(`${dir}/tcb-info-response.json`)],
-    qeIdentities: [signedOf(`${dir}/qe-identity-response.json`)],
+function recorded(quote: string, files: readonly string[], at: string): Sample {
+  return {
+    evidence: readEvidence(bytesOf(quote)),
+    endorsements: readEndorsements(files.map((name) => ({ name, bytes: bytesOf(name) }))),
+    at: new Date(at),
+    trustRoots: VENDOR_ROOTS,
   }
-  return sample(dir, bytesOf(`${dir}/quote.bin`), endorsements, '2023-07-01')
 }
 
-export function v4Ccel(): Sample {
-  const dir = 'tdx/v4-ccel'
-  return sample(dir, bytesOf(`${dir}/quote.bin`), NO_ENDORSEMENTS, '2024-06-01')
-}
+const DEBUG = 'tdx/v4-debug/collateral'
+const TEST_PKI = 'tdx/intel-test-pki'
+const TRAILING = 'tdx/v4-trailing-data'
 
-export function v4Debug(): Sample {
-  const dir = 'tdx/v4-debug'
-  const of = (name: string): string => `${dir}/collateral/${name}`
-  const endorsements: Endorsements = {
-    ...NO_ENDORSEMENTS,
-    certificates: once([
-      ...certificatesOf(of('tcb_signing_chain.pem')),
-      ...certificatesOf(of('qe_identity_signing_chain.pem')),
+export const RECORDED = {
+  v4UpToDate: () =>
+    recorded('tdx/v4-uptodate/quote.bin', ['tdx/v4-uptodate/collateral.json'], '2025-07-01'),
+  v4Eval20: () =>
+    recorded(
+      'tdx/v4-uptodate-eval20/quote.json',
+      ['tdx/v4-uptodate-eval20/collateral.json'],
+      '2026-08-20',
+    ),
+  /** The quote of v4-uptodate under the collateral of a later evaluation number. */
+  v4CrossPair: () =>
+    recorded('tdx/v4-uptodate/quote.bin', ['tdx/v4-uptodate-eval20/collateral.json'], '2026-08-20'),
+  v5NoTcbLevel: () =>
+    recorded(
+      'tdx/v5-no-tcb-level/quote.bin',
+      ['tdx/v5-no-tcb-level/collateral.json'],
+      '2026-03-01',
+    ),
+  /** Its own TCB info; QE identity, lists and chains of v5-no-tcb-level, whose TCB info of another day goes unused. */
+  v5Td15: () => {
+    const sample = recorded(
+      'tdx/v5-td15/quote.bin',
+      ['tdx/v5-no-tcb-level/collateral.json', 'tdx/v5-td15/tcb-info-response.json'],
+      '2026-02-25',
+    )
+    const { endorsements } = sample
+    return {
+      ...sample,
+      endorsements: { ...endorsements, tcbInfos: endorsements.tcbInfos.slice(1) },
+    }
+  },
+  /** Recorded without issuer chains, and no other sample holds the TCB signer of that time. */
+  v4TrailingData: () =>
+    recorded(
+      `${TRAILING}/quote.bin`,
+      ['pck-crl.der', 'root-crl.der', 'tcb-info-response.json', 'qe-identity-response.json'].map(
+        (name) => `${TRAILING}/${name}`,
+      ),
+      '2023-07-01',
+    ),
+  v4Ccel: () => recorded('tdx/v4-ccel/quote.bin', [], '2024-08-01'),
+  v4Debug: () =>
+    recorded(
+      'tdx/v4-debug/quote.bin',
+      [
+        'pck_crl_platform.der',
+        'root_ca_crl.der',
+        'tcb_signing_chain.pem',
+        'qe_identity_signing_chain.pem',
+        'tcb_info_50806f000000.json',
+        'tcb_info_90c06f000000.json',
+        'td_qe_identity.json',
+      ].map((name) => `${DEBUG}/${name}`),
+      '2026-04-01',
+    ),
+  intelTestPki: () =>
+    recorded(
+      `${TEST_PKI}/quote.dat`,
+      [
+        'pckCert.pem',
+        'pckSignChain.pem',
+        'tcbSignChain.pem',
+        'rootCaCrl.der',
+        'intermediateCaCrl.der',
+        'tcbInfo.json',
+        'qeIdentity.json',
+      ].map((name) => `${TEST_PKI}/${name}`),
+      '2026-01-01',
+    ),
+  sgxV3: () =>
+    recorded(
+      'sgx/v3-config-and-swhardening/quote.bin',
+      ['sgx/v3-config-and-swhardening/collateral.json'],
+      '2025-07-01',
+    ),
+} as const satisfies Record<string, () => Sample>
+
+export const testPkiRoot = (): readonly TrustRoot[] =>
+  userRoots(bytesOf(`${TEST_PKI}/trustedRootCaCert.pem`))
+
+/** What a simulated machine recorded, judged under `root` (its own unless told). */
+export function simulated(evidence: TdxEvidence, root: Uint8Array = evidence.root): Sample {
+  return {
+    evidence: {
+      platform: evidence.kind === 'sgx' ? 'sgx' : 'tdx',
+      raw: evidence.quote,
+      form: 'simulated',
+      endorsements: NO_ENDORSEMENTS,
+    },
+    endorsements: readEndorsements([
+      { name: 'collateral', bytes: utf8Encode(JSON.stringify(evidence.collateral)) },
     ]),
-    crls: [
-      parseCrl(bytesOf(of('pck_crl_platform.der'))),
-      parseCrl(bytesOf(of('root_ca_crl.der'))),
-    ],
-    tcbInfos: [
-      signedOf(of('tcb_info_90c06f000000.json')),
-      signedOf(of('tcb_info_50806f000000.json')),
-    ],
-    qeIdentities: [signedOf(of('td_qe_identity.json'))],
+    at: evidence.at,
+    trustRoots: userRoots(root),
   }
-  return sample(dir, bytesOf(`${dir}/quote.bin`), endorsements, '2026-04-01')
 }
 
-export function intelTestPki(): Sample {
-  const dir = 'tdx/intel-test-pki'
-  const endorsements: Endorsements = {
-    ...NO_ENDORSEMENTS,
-    certificates: once([
-      ...certificatesOf(`${dir}/pckCert.pem`),
-      ...certificatesOf(`${dir}/pckSignChain.pem`),
-      ...certificatesOf(`${dir}/tcbSignChain.pem`),
-    ]),
-    crls: [
-      parseCrl(bytesOf(`${dir}/rootCaCrl.der`)),
-      parseCrl(bytesOf(`${dir}/intermediateCaCrl.der`)),
-    ],
-    tcbInfos: [signedOf(`${dir}/tcbInfo.json`)],
-    qeIdentities: [signedOf(`${dir}/qeIdentity.json`)],
-  }
-  return sample(dir, bytesOf(`${dir}/quote.dat`), endorsements, '2026-01-01')
+const NOW = new Date('2026-11-20')
+
+export interface Judging extends Omit<TdxOptions, 'trustRoots'> {
+  readonly tdx?: Partial<TdxPolicy>
+  readonly sgx?: Partial<SgxPolicy>
 }
 
-export function sgxV3(): Sample {
-  const dir = 'sgx/v3-config-and-swhardening'
-  const collateral = phala(`${dir}/collateral.json`)
-  return sample(dir, bytesOf(`${dir}/quote.bin`), collateral, '2025-07-01', 'sgx')
+/** The result under the strict defaults, changed where told. */
+export function judge(sample: Sample, { tdx, sgx, ...options }: Judging = {}): AttestationResult {
+  const { evidence, endorsements, at, trustRoots } = sample
+  const more = { ...options, trustRoots }
+  return evidence.platform === 'sgx'
+    ? attestSgx(evidence, endorsements, { ...STRICT_SGX_POLICY, ...sgx }, at, NOW, more)
+    : attestTdx(evidence, endorsements, { ...STRICT_TDX_POLICY, ...tdx }, at, NOW, more)
+}
+
+/** `id:CODE` of every check that failed, in order. */
+export const failures = (result: AttestationResult): string[] =>
+  result.checks.filter(({ status }) => status === 'fail').map(({ id, code }) => `${id}:${code}`)
+
+export function checkOf(result: AttestationResult, id: string): Check {
+  const found = result.checks.filter((check) => check.id === id)
+  if (found.length !== 1 || found[0] === undefined) throw new Error(`${found.length} checks ${id}`)
+  return found[0]
 }
