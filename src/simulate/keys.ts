@@ -115,40 +115,54 @@ export function ecKey(curve: 'P-256' | 'P-384', seed: string, label: string): Ec
 }
 
 const SALT = 48
+
+/** An RSA key. */
+export interface RsaKey extends SigningKey {
+  /** The same key with another salt length, in the signature and (unless `claimed` is given) in its parameters; AMD's is 48. */
+  withSalt(length: number, claimed?: number): SigningKey
+}
+
 const SHA384 = sequence(oid('2.16.840.1.101.3.4.2.2'), nullValue())
-const pssAlgorithm = (...trailer: Uint8Array[]): Uint8Array =>
+const pssAlgorithm = (salt: number, ...trailer: Uint8Array[]): Uint8Array =>
   sequence(
     oid('1.2.840.113549.1.1.10'),
     sequence(
       context(0, SHA384),
       context(1, sequence(oid('1.2.840.113549.1.1.8'), SHA384)),
-      context(2, integer(SALT)),
+      context(2, integer(salt)),
       ...trailer,
     ),
   )
 
 /** AMD's two encodings of RSASSA-PSS with SHA-384: with the default trailerField left out (newer leaves) and written out (CAs). */
-export const PSS = { plain: pssAlgorithm(), withTrailer: pssAlgorithm(context(3, integer(1))) }
+export const PSS = {
+  plain: pssAlgorithm(SALT),
+  withTrailer: pssAlgorithm(SALT, context(3, integer(1))),
+}
 
 /** The RSA key of that seed and label. The search for primes takes about half a second at 4096 bits, once in a process. */
-export function rsaKey(seed: string, label: string, modulusBits = 4096): SigningKey {
+export function rsaKey(seed: string, label: string, modulusBits = 4096): RsaKey {
   return remember([`RSA-${modulusBits}`, seed, label], () => {
     const steps = modulusBits === 4096 && seed === WELL_KNOWN_SEED ? PRIME_STEPS[label] : undefined
     const { key } = rsaPrivateKey(seed, label, modulusBits, steps)
     const spki = new Uint8Array(createPublicKey(key).export({ type: 'spki', format: 'der' }))
+    const sign = (message: Uint8Array, saltLength: number): Uint8Array => {
+      const hash = createHash('sha384').update(message).digest()
+      const salt = seededBytes(seed, `salt ${hash.toString('hex')} ${label}`, saltLength)
+      const encoded = emsaPss(hash, salt, modulusBits)
+      return new Uint8Array(privateEncrypt({ key, padding: constants.RSA_NO_PADDING }, encoded))
+    }
+    // SPKI of an RSA key: 24 bytes of header (4096 and 2048 bits alike) before the subjectPublicKey.
+    const own = { spki, keyId: sha1(spki.subarray(24)) }
     return {
-      spki,
-      // SPKI of an RSA key: 24 bytes of header (4096 and 2048 bits alike) before the subjectPublicKey.
-      keyId: sha1(spki.subarray(24)),
+      ...own,
       algorithm: PSS.withTrailer,
-      sign: (message) => {
-        const hash = createHash('sha384').update(message).digest()
-        const salt = seededBytes(seed, `salt ${hash.toString('hex')} ${label}`, SALT)
-        const encoded = emsaPss(hash, salt, modulusBits)
-        return new Uint8Array(
-          privateEncrypt({ key, padding: constants.RSA_NO_PADDING }, Buffer.from(encoded)),
-        )
-      },
+      sign: (message) => sign(message, SALT),
+      withSalt: (length, claimed = length) => ({
+        ...own,
+        algorithm: pssAlgorithm(claimed),
+        sign: (message) => sign(message, length),
+      }),
     }
   })
 }

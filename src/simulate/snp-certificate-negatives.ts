@@ -1,6 +1,6 @@
 // The single owner of the SNP negatives that lie in certificates and revocation lists, each signed by the keys that its names claim.
 import { ia5, integer, octets } from './der.ts'
-import { ecKey, PSS, rsaKey, type SigningKey } from './keys.ts'
+import { ecKey, PSS, rsaKey, type RsaKey, type SigningKey } from './keys.ts'
 import { added, without, withExtensions } from './negative.ts'
 import {
   amd,
@@ -294,9 +294,14 @@ const extensions: readonly SnpNegative[] = [
   negative('chip-id-zero', ['CHIP_ID'], 'the report of a VCEK says nothing of the chip', {
     report: { chipId: new Uint8Array(64) },
   }),
+  negative('chip-key-masked', ['CHIP_ID'], 'MASK_CHIP_KEY: the host hides the chip', {
+    report: { keyInfo: 2, chipId: new Uint8Array(64) },
+  }),
 ]
 
 // --- keys and signatures ---
+
+const issuerOf = (seed: string): RsaKey => snpKeys(seed, 'Genoa').issuer('vcek')
 
 /** A chain with the right names throughout and keys of the forger's. */
 function forged(seed: string): SnpRequest {
@@ -356,6 +361,29 @@ const keys: readonly SnpNegative[] = [
     'the leaf says RSASSA-PSS and carries an ECDSA signature',
     (seed) =>
       asLeaf((f) => ({ ...f, signer: ecKey('P-384', seed, 'not RSA'), algorithm: PSS.plain })),
+  ),
+  negative(
+    'leaf-salt-32',
+    ['UNSUPPORTED_ALGORITHM'],
+    'a leaf signed with a salt of 32 bytes',
+    (seed) =>
+      asLeaf((f) => ({
+        ...f,
+        signer: issuerOf(seed).withSalt(32),
+        algorithm: issuerOf(seed).withSalt(32).algorithm,
+      })),
+  ),
+  negative(
+    'leaf-salt-contradicts',
+    ['CHAIN_INVALID'],
+    'the leaf says a salt of 48 bytes, its signature has 32',
+    (seed) => asLeaf((f) => ({ ...f, signer: issuerOf(seed).withSalt(32, 48) })),
+  ),
+  negative(
+    'ask-salt-20',
+    ['UNSUPPORTED_ALGORITHM'],
+    "an ASK signed with RFC 4055's default salt of 20 bytes",
+    (seed) => asAsk((f) => ({ ...f, signer: snpKeys(seed, 'Genoa').ark.withSalt(20) })),
   ),
   negative('ask-key-2048', ['UNSUPPORTED_ALGORITHM'], 'an ASK of 2048 bits', (seed) => {
     const short = rsaKey(seed, 'short ASK', 2048)

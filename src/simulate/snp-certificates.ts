@@ -1,6 +1,6 @@
 // The single owner of the simulated AMD-like vendor: ARK, ASK and ASVK per product, VCEK and VLEK leaves, and the ARK's revocation list.
 import { ia5, integer } from './der.ts'
-import { ecKey, PSS, rsaKey, type EcKey, type SigningKey } from './keys.ts'
+import { ecKey, PSS, rsaKey, type EcKey, type RsaKey } from './keys.ts'
 import {
   certificate,
   daysFrom,
@@ -41,9 +41,9 @@ const CA_TO = new Date('2045-10-22T00:00:00Z')
 
 /** The keys of one product line. The RSA keys are made when first asked for and kept for the process. */
 export interface SnpKeys {
-  readonly ark: SigningKey
+  readonly ark: RsaKey
   /** ASK for VCEKs, ASVK for VLEKs. */
-  issuer(role: SnpRole): SigningKey
+  issuer(role: SnpRole): RsaKey
   leaf(role: SnpRole, tcb: SnpTcb): EcKey
 }
 

@@ -159,6 +159,7 @@ describe('SNP negatives', () => {
     'ask-as-leaf',
     'leaf-signed-by-ark',
     'leaf-signed-by-ec',
+    'leaf-salt-contradicts',
     'turin-vlek-under-milan',
   ])
   const OTHER_ASK_ISSUER = new Set(['ask-signed-by-asvk', 'leaf-as-ca'])
