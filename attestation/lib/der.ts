@@ -54,37 +54,72 @@ export function parseDer(
     throw new AttestationError('TOO_LARGE', `DER larger than ${maxBytes} bytes`)
   }
   const value = parseAt(bytes, 0, bytes.length, maxDepth)
-  if (value.der.length !== bytes.length) {
+  if (value.end !== bytes.length) {
     throw new AttestationError(
       'TRAILING_DATA',
-      `${bytes.length - value.der.length} bytes follow after the end of the DER value`,
-      { path: `offset ${value.der.length}` },
+      `${bytes.length - value.end} bytes follow after the end of the DER value`,
+      { path: `offset ${value.end}` },
     )
   }
   return value
 }
 
-function parseAt(bytes: Uint8Array, start: number, end: number, depth: number): Der {
-  const octet = (at: number): number => {
-    const value = at < end ? bytes[at] : undefined
-    if (value === undefined) {
-      throw new AttestationError('TRUNCATED', `DER ends too early at offset ${at}`, {
-        path: `offset ${at}`,
-      })
-    }
-    return value
+/** A value of the tree. Its two views are made when asked for: most values are only walked through, and a view costs more than reading it. */
+class Value implements Der {
+  readonly tag: number
+  readonly children: readonly Der[]
+  readonly end: number
+  readonly #bytes: Uint8Array
+  readonly #start: number
+  readonly #contentStart: number
+
+  constructor(
+    bytes: Uint8Array,
+    tag: number,
+    start: number,
+    contentStart: number,
+    end: number,
+    children: readonly Der[],
+  ) {
+    this.#bytes = bytes
+    this.tag = tag
+    this.#start = start
+    this.#contentStart = contentStart
+    this.end = end
+    this.children = children
   }
-  const tag = octet(start)
+
+  get der(): Uint8Array {
+    return this.#bytes.subarray(this.#start, this.end)
+  }
+
+  get content(): Uint8Array {
+    return this.#bytes.subarray(this.#contentStart, this.end)
+  }
+}
+
+function octet(bytes: Uint8Array, at: number, end: number): number {
+  const value = at < end ? bytes[at] : undefined
+  if (value === undefined) {
+    throw new AttestationError('TRUNCATED', `DER ends too early at offset ${at}`, {
+      path: `offset ${at}`,
+    })
+  }
+  return value
+}
+
+function parseAt(bytes: Uint8Array, start: number, end: number, depth: number): Value {
+  const tag = octet(bytes, start, end)
   if ((tag & 0x1f) === 0x1f) refuse('a high tag number', start)
   if (tag === 0) refuse('an end-of-contents octet', start)
   let at = start + 2
-  let length = octet(start + 1)
+  let length = octet(bytes, start + 1, end)
   if (length >= 0x80) {
     const count = length & 0x7f
     if (count === 0) refuse('an indefinite length', start + 1)
     if (count > 4) refuse('a length of more than 4 bytes', start + 1)
     length = 0
-    for (let i = 0; i < count; i++) length = length * 256 + octet(at + i)
+    for (let i = 0; i < count; i++) length = length * 256 + octet(bytes, at + i, end)
     at += count
     if (length < 0x80 || length < 256 ** (count - 1)) refuse('a length that is not minimal', start)
   }
@@ -92,64 +127,69 @@ function parseAt(bytes: Uint8Array, start: number, end: number, depth: number): 
     throw new AttestationError(
       'TRUNCATED',
       `DER value at offset ${start} is longer than its frame`,
-      {
-        path: `offset ${start}`,
-      },
+      { path: `offset ${start}` },
     )
   }
   const stop = at + length
-  const content = bytes.subarray(at, stop)
-  const der = bytes.subarray(start, stop)
   if ((tag & CONSTRUCTED) === 0) {
-    checkPrimitive(tag, content, start)
-    return { tag, der, content, children: NONE }
+    checkPrimitive(bytes, tag, at, stop, start)
+    return new Value(bytes, tag, start, at, stop, NONE)
   }
   if (tag < 0x40 && tag !== TAG.sequence && tag !== TAG.set) {
     refuse('a constructed form that DER does not have', start)
   }
   if (depth === 0) throw new AttestationError('TOO_LARGE', 'DER is nested too deeply')
-  const children: Der[] = []
-  while (at < stop) {
-    const child = parseAt(bytes, at, stop, depth - 1)
+  const children: Value[] = []
+  let next = at
+  while (next < stop) {
+    const child = parseAt(bytes, next, stop, depth - 1)
     const before = children.at(-1)
     if (tag === TAG.set && before !== undefined && Buffer.compare(before.der, child.der) > 0) {
-      refuse('a SET that is not in order', at)
+      refuse('a SET that is not in order', next)
     }
     children.push(child)
-    at += child.der.length
+    next = child.end
   }
-  return { tag, der, content, children }
+  return new Value(bytes, tag, start, at, stop, children)
 }
 
-/** The rules that hold for a universal primitive value wherever it stands. */
-function checkPrimitive(tag: number, content: Uint8Array, offset: number): void {
-  const [first = -1, second = -1] = content
+/** The rules that hold for a universal primitive value wherever it stands. Its content is `bytes[from..to]`. */
+function checkPrimitive(
+  bytes: Uint8Array,
+  tag: number,
+  from: number,
+  to: number,
+  offset: number,
+): void {
+  const length = to - from
+  const first = length > 0 ? (bytes[from] ?? -1) : -1
+  const second = length > 1 ? (bytes[from + 1] ?? -1) : -1
   switch (tag) {
     case TAG.boolean:
-      if (content.length !== 1 || (first !== 0 && first !== 0xff)) refuse('a BOOLEAN', offset)
+      if (length !== 1 || (first !== 0 && first !== 0xff)) refuse('a BOOLEAN', offset)
       return
     case TAG.integer:
     case TAG.enumerated:
-      if (content.length === 0) refuse('an empty INTEGER', offset)
+      if (length === 0) refuse('an empty INTEGER', offset)
       if ((first === 0 && second >= 0 && second < 0x80) || (first === 0xff && second >= 0x80)) {
         refuse('an INTEGER that is not minimal', offset)
       }
       return
     case TAG.bitString: {
-      if (first < 0 || first > 7 || (content.length === 1 && first !== 0)) {
+      if (first < 0 || first > 7 || (length === 1 && first !== 0)) {
         refuse('the unused bits of a BIT STRING', offset)
       }
-      const last = content.at(-1) ?? 0
+      const last = bytes[to - 1] ?? 0
       if (first > 0 && (last & ((1 << first) - 1)) !== 0) {
         refuse('unused bits of a BIT STRING that are not zero', offset)
       }
       return
     }
     case TAG.null:
-      if (content.length !== 0) refuse('a NULL with content', offset)
+      if (length !== 0) refuse('a NULL with content', offset)
       return
     case TAG.oid:
-      checkOid(content, offset)
+      checkOid(bytes, from, to, offset)
       return
     case TAG.sequence - CONSTRUCTED:
     case TAG.set - CONSTRUCTED:
@@ -157,10 +197,11 @@ function checkPrimitive(tag: number, content: Uint8Array, offset: number): void 
   }
 }
 
-function checkOid(content: Uint8Array, offset: number): void {
-  if (content.length === 0 || content.length > 128) refuse('the length of an OID', offset)
+function checkOid(bytes: Uint8Array, from: number, to: number, offset: number): void {
+  if (to === from || to - from > 128) refuse('the length of an OID', offset)
   let startsArc = true
-  for (const byte of content) {
+  for (let at = from; at < to; at++) {
+    const byte = bytes[at] ?? 0
     if (startsArc && byte === 0x80) refuse('an OID with a padded arc', offset)
     startsArc = byte < 0x80
   }
@@ -223,6 +264,26 @@ export function derOid(node: Der): string {
 
 /** The dotted form of the content octets of an OID that were checked before. */
 function oidText(content: Uint8Array): string {
+  let text = ''
+  let arc = 0
+  for (const byte of content) {
+    // beyond this an arc could pass 2^53; the exact way costs eight times as much, and certificates are full of OIDs
+    if (arc >= 2 ** 46) return wideOidText(content)
+    arc = arc * 128 + (byte & 0x7f)
+    if (byte >= 0x80) continue
+    if (text === '') {
+      const root = arc < 40 ? 0 : arc < 80 ? 1 : 2
+      text = `${root}.${arc - root * 40}`
+    } else {
+      text += `.${arc}`
+    }
+    arc = 0
+  }
+  return text
+}
+
+/** The same for arcs of any size: the registry has UUIDs as arcs, 128 bits wide. */
+function wideOidText(content: Uint8Array): string {
   const arcs: bigint[] = []
   let arc = 0n
   for (const byte of content) {

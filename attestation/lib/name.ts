@@ -63,7 +63,10 @@ export function parseName(node: Der): Name {
   const commonNames = attributes.filter((attribute) => attribute.oid === COMMON_NAME)
   return {
     der: node.der,
-    text: attributes.map(({ oid, value }) => `${SHORT[oid] ?? oid}=${escape(value)}`).join(', '),
+    // made when asked for: most names are compared by their bytes and never shown
+    get text() {
+      return attributes.map(({ oid, value }) => `${SHORT[oid] ?? oid}=${escape(value)}`).join(', ')
+    },
     commonName: commonNames.length === 1 ? commonNames[0]?.value : undefined,
     attributes,
   }

@@ -2,6 +2,7 @@
 import { skip } from '../check.ts'
 import type { Endorsements } from '../endorsements.ts'
 import type { Evidence } from '../evidence.ts'
+import { mergeEndorsements } from '../evidence/collect.ts'
 import type { Expected } from '../expected.ts'
 import { sha256Hex, utf8Encode } from '../lib/bytes.ts'
 import { formatTime } from '../lib/time.ts'
@@ -38,12 +39,16 @@ export function attestSnp(
   options: SnpOptions = {},
 ): AttestationResult {
   const report = parseReport(evidence.raw)
-  const { checks, facts, chain } = authenticateSnp(report, merge(evidence, endorsements), {
-    at,
-    requireCrl: policy.requireCrl,
-    ...(options.trustRoots === undefined ? {} : { trustRoots: options.trustRoots }),
-    ...(options.trust === undefined ? {} : { trust: options.trust }),
-  })
+  const { checks, facts, chain } = authenticateSnp(
+    report,
+    mergeEndorsements(endorsements, evidence.endorsements),
+    {
+      at,
+      requireCrl: policy.requireCrl,
+      ...(options.trustRoots === undefined ? {} : { trustRoots: options.trustRoots }),
+      ...(options.trust === undefined ? {} : { trust: options.trust }),
+    },
+  )
   const inputs: InputDigest[] = [
     { name: 'report (the signed 672 bytes)', sha256: sha256Hex(report.signed) },
     ...chain.inputs,
@@ -77,25 +82,6 @@ export function attestSnp(
     checks: all,
     vector: vectorOf(appraisal.checks, appraisal.waived),
   }
-}
-
-/** Both sources of candidates, each certificate and list once. */
-function merge(
-  evidence: Evidence,
-  { certificates, crls }: Endorsements,
-): {
-  readonly certificates: Endorsements['certificates']
-  readonly crls: Endorsements['crls']
-} {
-  const own = evidence.endorsements
-  return {
-    certificates: once([...certificates, ...own.certificates]),
-    crls: once([...crls, ...own.crls]),
-  }
-}
-
-function once<T extends { readonly sha256: string }>(items: readonly T[]): readonly T[] {
-  return items.length < 2 ? items : [...new Map(items.map((item) => [item.sha256, item])).values()]
 }
 
 const digests = new WeakMap<SnpPolicy, string>()

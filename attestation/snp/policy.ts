@@ -148,9 +148,14 @@ export type WaivableOption =
   | 'vmpl'
   | 'anonymousChip'
 
+const waiversOf = new WeakMap<SnpPolicy, ReadonlySet<WaivableOption>>()
+
 /** The options by which this policy accepts what the strict default refuses. */
 export function waivers(policy: SnpPolicy): ReadonlySet<WaivableOption> {
+  const known = waiversOf.get(policy)
+  if (known !== undefined) return known
   const found = new Set<WaivableOption>()
+  waiversOf.set(policy, found)
   const strict = STRICT_SNP_POLICY
   if (looser(policy.policyBits, strict.policyBits)) found.add('policyBits')
   if (looser(policy.platformInfo, strict.platformInfo)) found.add('platformInfo')

@@ -65,17 +65,20 @@ export function equalTcb(a: Tcb, b: Tcb): boolean {
   return TCB_COMPONENTS.every((component) => a[component] === b[component])
 }
 
+const WORDS: Record<TcbComponent, string> = {
+  fmc: 'FMC',
+  bootloader: 'bootloader',
+  tee: 'TEE',
+  snp: 'SNP',
+  microcode: 'microcode',
+}
+
 /** `bootloader 4, TEE 0, SNP 24, microcode 219`. */
 export function describeTcb(tcb: Partial<Tcb>): string {
-  const names: Record<TcbComponent, string> = {
-    fmc: 'FMC',
-    bootloader: 'bootloader',
-    tee: 'TEE',
-    snp: 'SNP',
-    microcode: 'microcode',
-  }
-  return TCB_COMPONENTS.flatMap((component) => {
+  let text = ''
+  for (const component of TCB_COMPONENTS) {
     const level = tcb[component]
-    return level === undefined ? [] : [`${names[component]} ${level}`]
-  }).join(', ')
+    if (level !== undefined) text += `${text === '' ? '' : ', '}${WORDS[component]} ${level}`
+  }
+  return text
 }
