@@ -12,6 +12,9 @@ import { basename, dirname, join, relative, resolve, sep } from 'node:path'
 import { ZtError } from '../error.ts'
 import { MAX_BUNDLE } from './bundle.ts'
 
+/** The name of a signature inside its model. */
+export const SIGNATURE_NAME = 'model.sig'
+
 /** `MODEL/model.sig` for a directory, `MODEL.sig` for a file (OMS v1.0 §9: beside the model). */
 export function defaultSignature(model: string): string {
   let directory: boolean
@@ -20,7 +23,7 @@ export function defaultSignature(model: string): string {
   } catch (cause) {
     throw new ZtError('MODEL_NOT_FOUND', 'there is nothing at this path', { path: model, cause })
   }
-  return directory ? join(model, 'model.sig') : `${resolve(model)}.sig`
+  return directory ? join(model, SIGNATURE_NAME) : `${resolve(model)}.sig`
 }
 
 /**

@@ -1,6 +1,7 @@
 // The single owner of reading what commands share: files, times, ignored paths, and the interruption by the user.
 import { readFileSync, statSync } from 'node:fs'
 import { isAbsolute } from 'node:path'
+import { Option } from 'commander'
 import { parseTime } from '../../attestation/lib/index.ts'
 import { inModel } from '../bundle/location.ts'
 import { ZtError } from '../error.ts'
@@ -52,9 +53,18 @@ export function readIgnores(model: string, paths: readonly string[]): string[] {
   })
 }
 
-/** Collects an option that may be given several times. */
-export function collect(value: string, previous: readonly string[]): string[] {
-  return [...previous, value]
+/** An option that may be given several times; an empty list if it is not. */
+export function repeatable(flags: string, description: string): Option {
+  return new Option(flags, `${description} (repeatable)`)
+    .argParser((value: string, previous: readonly string[]) => [...previous, value])
+    .default([], 'none')
+}
+
+/** A positive whole number. @throws ZtError USAGE */
+export function readCount(text: string): number {
+  const value = Number(text)
+  if (/^[1-9]\d*$/.test(text) && Number.isSafeInteger(value)) return value
+  throw new ZtError('USAGE', `not a positive whole number: ${text}`)
 }
 
 /** Runs an operation that Ctrl-C and SIGTERM interrupt cleanly; a second one kills. */

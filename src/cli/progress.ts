@@ -1,5 +1,9 @@
 // The single owner of the progress line: bytes, rate and time left, on a terminal's standard error and nowhere else.
-import type { Progress } from '../model/pool.ts'
+/** How far an operation is. A stream's total is not known. */
+export interface Progress {
+  readonly bytes: number
+  readonly totalBytes?: number
+}
 
 /** What the line is written to. */
 export interface ProgressStream {
@@ -15,6 +19,9 @@ export interface ProgressLine {
   done(): void
 }
 
+/** Milliseconds between two states of the line. */
+const EVERY = 100
+
 /** A progress line on `stream`; `now` in milliseconds. */
 export function progressLine(
   label: string,
@@ -23,21 +30,25 @@ export function progressLine(
 ): ProgressLine {
   if (stream.isTTY !== true) return { onProgress: undefined, done: () => undefined }
   const start = now()
-  let shown = false
+  let shown = 0
   return {
     onProgress: (progress) => {
-      shown = true
-      const line = `${label} ${describeProgress(progress, (now() - start) / 1000)}`
+      const at = now()
+      if (shown !== 0 && at - shown < EVERY) return
+      shown = at
+      const line = `${label} ${describeProgress(progress, (at - start) / 1000)}`
       stream.write(`\r\u001b[2K${line.slice(0, (stream.columns ?? 80) - 1)}`)
     },
     done: () => {
-      if (shown) stream.write('\r\u001b[2K')
+      if (shown !== 0) stream.write('\r\u001b[2K')
     },
   }
 }
 
 /** `1.2 GB of 4.0 GB (30 %), 1.9 GB/s, 2 s left`. */
 export function describeProgress({ bytes, totalBytes }: Progress, seconds: number): string {
+  if (totalBytes === undefined)
+    return `${size(bytes)}, ${size(seconds > 0 ? bytes / seconds : 0)}/s`
   const percent = totalBytes === 0 ? 100 : Math.floor((bytes / totalBytes) * 100)
   const rate = seconds > 0 ? bytes / seconds : 0
   const left = rate > 0 ? `, ${duration((totalBytes - bytes) / rate)} left` : ''

@@ -5,18 +5,23 @@ import { HASH_TYPES } from '../model/manifest.ts'
 import type { HashType } from '../model/manifest.ts'
 import { certificateSigner } from '../sign/certificate.ts'
 import { isEncrypted, keySigner, readPrivateKey } from '../sign/key.ts'
-import { signModel } from '../sign/model.ts'
-import type { SignedModel } from '../sign/model.ts'
+import { signModel, signTar } from '../sign/model.ts'
+import type { SignedModel, SignModelOptions } from '../sign/model.ts'
 import type { Signer } from '../sign/signer.ts'
+import { archiveProgress, openArchive } from './archive.ts'
+import type { Archive } from './archive.ts'
 import { EXIT } from './exit.ts'
 import { addKeylessSigning, readKeylessSigner } from './keyless.ts'
 import type { KeylessSignOptions } from './keyless.ts'
-import { collect, interruptible, readIgnores, readText } from './options.ts'
+import { interruptible, readCount, readIgnores, readText, repeatable } from './options.ts'
 import { progressLine, size } from './progress.ts'
+import type { ProgressLine } from './progress.ts'
 import { askPassphrase } from './prompt.ts'
 import { coloured, renderChecks } from './render.ts'
+import { addReuse, asksForReuse, readReuse } from './reuse.ts'
+import type { ReuseOptions } from './reuse.ts'
 
-interface Options extends KeylessSignOptions {
+interface Options extends KeylessSignOptions, ReuseOptions {
   readonly signature?: string
   readonly key?: string
   readonly certificate?: string
@@ -28,6 +33,7 @@ interface Options extends KeylessSignOptions {
   readonly compat?: 'reference'
   readonly sizes?: boolean
   readonly fsverity?: boolean
+  readonly stripComponents?: number
   readonly json?: boolean
 }
 
@@ -43,6 +49,9 @@ Examples:
   $ zt4ai sign ./my-model --keyless                     in GitHub Actions, with "permissions: id-token: write"
   $ zt4ai sign weights.safetensors --key release.pem --signature weights.sig
   $ zt4ai sign ./my-model --key release.pem --ignore logs --hash blake3
+  $ zt4ai sign my-model.tar.gz --key release.pem
+  $ curl -s https://example.org/m.tar | zt4ai sign - --signature m.sig --key release.pem
+  $ zt4ai sign ./my-model --key release.pem --reuse old.sig --unchanged weights
 `
 
 /** The command. */
@@ -52,19 +61,14 @@ export function command(): Command {
     .description(
       'Sign a model (a directory or one file): a signature over every file by name and digest.',
     )
-    .argument('<model>', 'the directory or file')
+    .argument('<model>', 'the directory, the file, a tar or tar.gz, or - for one on standard input')
     .option(
       '--signature <file>',
       'where the signature goes (default: MODEL/model.sig for a directory, MODEL.sig for a file)',
     )
     .option('--key <pem>', 'private key: P-256, P-384 or P-521 (or Ed25519, our extension)')
     .option('--certificate <pem>', "the key's certificate (its chain may follow in the same file)")
-    .option(
-      '--chain <pem>',
-      'a further certificate of the chain (repeatable)',
-      collect,
-      [] as string[],
-    )
+    .addOption(repeatable('--chain <pem>', 'a further certificate of the chain'))
     .addOption(
       new Option('--hash <type>', 'how files are hashed').choices(HASH_TYPES).default('sha256'),
     )
@@ -72,13 +76,13 @@ export function command(): Command {
       new Option(
         '--shard-size <bytes>',
         'hash ranges of this size instead of whole files (few other tools can verify that)',
-      ).argParser(readSize),
+      ).argParser(readCount),
     )
-    .option(
-      '--ignore <path>',
-      'leave out this path, relative to the model (repeatable; recorded, and shown to verifiers)',
-      collect,
-      [] as string[],
+    .addOption(
+      repeatable(
+        '--ignore <path>',
+        'leave out this path, relative to the model (recorded, and shown to verifiers)',
+      ),
     )
     .option('--allow-symlinks', 'follow symbolic links that stay inside the model')
     .addOption(
@@ -89,34 +93,79 @@ export function command(): Command {
     )
     .option('--sizes', "record each file's size")
     .option('--fsverity', "record each file's fs-verity digest, for loaders that check it")
+    .addOption(
+      new Option(
+        '--strip-components <n>',
+        'of an archive: drop this many leading parts of every name',
+      ).argParser(readCount),
+    )
     .option('--json', 'write what was signed as JSON')
     .addHelpText('after', HELP)
     .action(run)
-  return addKeylessSigning(sign)
+  return addReuse(addKeylessSigning(sign))
 }
 
 async function run(model: string, options: Options): Promise<void> {
   const signer = await readSigner(options)
+  const archive = await openArchive(model, options.signature)
   const line = progressLine('hashing')
-  const signed = await interruptible((signal) =>
-    signModel(model, {
+  const signed = await interruptible((signal) => {
+    const common = {
       signer,
       signal,
       hashType: options.hash,
-      ignorePaths: readIgnores(model, options.ignore),
-      ...(options.shardSize === undefined
-        ? {}
-        : { method: 'shards', shardSize: options.shardSize }),
-      ...(options.signature === undefined ? {} : { signature: options.signature }),
+      ...(options.shardSize === undefined ? {} : { shardSize: options.shardSize }),
       ...(options.allowSymlinks === true ? { allowSymlinks: true } : {}),
       ...(options.compat === undefined ? {} : { compat: options.compat }),
       ...(options.sizes === true ? { sizes: true } : {}),
       ...(options.fsverity === true ? { fsverity: true } : {}),
-      ...(line.onProgress === undefined ? {} : { onProgress: line.onProgress }),
-    }),
-  ).finally(line.done)
+    }
+    return archive === null
+      ? signPath(model, options, {
+          ...common,
+          ...(line.onProgress === undefined ? {} : { onProgress: line.onProgress }),
+        })
+      : signArchive(archive, options, common, line.onProgress)
+  }).finally(line.done)
   report(signed, options.json === true)
   process.exitCode = signed.manifest === null ? EXIT.refused : EXIT.allowed
+}
+
+async function signPath(
+  model: string,
+  options: Options,
+  common: SignModelOptions,
+): Promise<SignedModel> {
+  if (options.stripComponents !== undefined)
+    throw new ZtError('USAGE', '--strip-components goes with archives')
+  const { reuse, save } = await readReuse(options)
+  const signed = await signModel(model, {
+    ...common,
+    ignorePaths: readIgnores(model, options.ignore),
+    ...(options.signature === undefined ? {} : { signature: options.signature }),
+    ...(reuse === undefined ? {} : { reuse }),
+  })
+  save()
+  return signed
+}
+
+function signArchive(
+  archive: Archive,
+  options: Options,
+  common: Omit<SignModelOptions, 'onProgress'>,
+  onProgress: ProgressLine['onProgress'],
+): Promise<SignedModel> {
+  if (asksForReuse(options))
+    throw new ZtError('USAGE', 'an archive is read whole: digests can only be reused on disk')
+  const { stream, name, signature, totalBytes } = archive
+  return signTar(stream, {
+    ...common,
+    name,
+    signature,
+    ignorePaths: options.ignore,
+    ...(options.stripComponents === undefined ? {} : { stripComponents: options.stripComponents }),
+    ...archiveProgress(archive, onProgress),
+  })
 }
 
 function report({ manifest, checks, signature, files, bytes }: SignedModel, json: boolean): void {
@@ -161,10 +210,4 @@ async function readSigner(options: Options): Promise<Signer> {
         { certificate: readText(certificate), chain: chain.map(readText) },
         new Date(),
       )
-}
-
-function readSize(text: string): number {
-  const value = Number(text)
-  if (/^[1-9]\d*$/.test(text) && Number.isSafeInteger(value)) return value
-  throw new ZtError('USAGE', `--shard-size is not a positive whole number of bytes: ${text}`)
 }

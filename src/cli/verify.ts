@@ -1,13 +1,17 @@
 // The single owner of `zt4ai verify`: options to trust, a model to a verdict.
 import { Command, Option } from 'commander'
 import { ZtError } from '../error.ts'
-import { verifyModel } from '../verify/model.ts'
+import { examineModel, examineTar } from '../verify/model.ts'
+import type { ModelResult, VerifyModelOptions } from '../verify/model.ts'
 import type { Trust } from '../verify/result.ts'
+import { archiveProgress, openArchive } from './archive.ts'
+import type { Archive } from './archive.ts'
 import { EXIT } from './exit.ts'
 import { addTrustedRoot, readTrustedRootOption } from './keyless.ts'
 import type { KeylessRootOptions } from './keyless.ts'
-import { collect, interruptible, readAt, readIgnores, readText } from './options.ts'
+import { interruptible, readAt, readCount, readIgnores, readText, repeatable } from './options.ts'
 import { progressLine } from './progress.ts'
+import type { ProgressLine } from './progress.ts'
 import { writeVerdict } from './render.ts'
 
 interface Options extends KeylessRootOptions {
@@ -20,6 +24,8 @@ interface Options extends KeylessRootOptions {
   readonly ignore: readonly string[]
   readonly ignoreUnsigned?: boolean
   readonly fsverity?: boolean
+  readonly digestCache?: string
+  readonly stripComponents?: number
   readonly at?: string
   readonly json?: boolean
 }
@@ -43,7 +49,7 @@ export function command(): Command {
     .description(
       'Verify a model (a directory or one file): that the signer you trust signed exactly these files. You choose the method of trust; the signature never does.',
     )
-    .argument('<model>', 'the directory or file')
+    .argument('<model>', 'the directory, the file, a tar or tar.gz, or - for one on standard input')
     .option(
       '--signature <file>',
       'the signature (default: MODEL/model.sig for a directory, MODEL.sig for a file)',
@@ -52,10 +58,10 @@ export function command(): Command {
       new Option('--key <pem>', "the signer's public key").conflicts(['ca', 'identity', 'issuer']),
     )
     .addOption(
-      new Option('--ca <pem>', 'root certificate that you trust to issue signers (repeatable)')
-        .argParser(collect)
-        .default([], 'none: there is no default trust')
-        .conflicts(['identity', 'issuer']),
+      repeatable(
+        '--ca <pem>',
+        'root certificate that you trust to issue signers; there is no default',
+      ).conflicts(['identity', 'issuer']),
     )
     .option(
       '--certificate-identity <name>',
@@ -63,14 +69,19 @@ export function command(): Command {
     )
     .option('--identity <name>', 'keyless: the identity that the signer must have, exactly')
     .option('--issuer <url>', 'keyless: who must have vouched for the identity, exactly')
-    .option(
-      '--ignore <path>',
-      'leave out this path, relative to the model (repeatable)',
-      collect,
-      [] as string[],
-    )
+    .addOption(repeatable('--ignore <path>', 'leave out this path, relative to the model'))
     .option('--ignore-unsigned', 'verify only the files that were signed, whatever else lies there')
     .option('--fsverity', 'also compare the fs-verity digests that the signer recorded')
+    .option(
+      '--digest-cache <file>',
+      'believe the digests of files that are in a recorded state, without reading them (the verdict says so)',
+    )
+    .addOption(
+      new Option(
+        '--strip-components <n>',
+        'of an archive: drop this many leading parts of every name',
+      ).argParser(readCount),
+    )
     .option('--at <time>', 'judge as of this time (RFC 3339; default: now)')
     .option('--json', 'write the verdict as JSON')
     .addHelpText('after', HELP)
@@ -81,21 +92,65 @@ export function command(): Command {
 async function run(model: string, options: Options): Promise<void> {
   const trust = await readTrust(options)
   const at = readAt(options.at)
+  const archive = await openArchive(model, options.signature)
   const line = progressLine('verifying')
-  const verdict = await interruptible((signal) =>
-    verifyModel(model, {
+  const { verdict } = await interruptible((signal) => {
+    const common = {
       trust,
       at,
       signal,
-      ignorePaths: readIgnores(model, options.ignore),
-      ...(options.signature === undefined ? {} : { signature: options.signature }),
       ...(options.ignoreUnsigned === true ? { ignoreUnsigned: true } : {}),
       ...(options.fsverity === true ? { fsverity: true } : {}),
-      ...(line.onProgress === undefined ? {} : { onProgress: line.onProgress }),
-    }),
-  ).finally(line.done)
+    }
+    return archive === null
+      ? verifyPath(model, options, {
+          ...common,
+          ...(line.onProgress === undefined ? {} : { onProgress: line.onProgress }),
+        })
+      : verifyArchive(archive, options, common, line.onProgress)
+  }).finally(line.done)
   writeVerdict(verdict, options.json === true)
   process.exitCode = verdict.decision === 'allow' ? EXIT.allowed : EXIT.refused
+}
+
+async function verifyPath(
+  model: string,
+  options: Options,
+  common: VerifyModelOptions,
+): Promise<ModelResult> {
+  if (options.stripComponents !== undefined)
+    throw new ZtError('USAGE', '--strip-components goes with archives')
+  const { digestCache } = options
+  const { readCache, writeCache } =
+    digestCache === undefined ? {} : await import('../model/cache.ts')
+  const cache = digestCache === undefined ? undefined : readCache?.(digestCache)
+  const result = await examineModel(model, {
+    ...common,
+    ignorePaths: readIgnores(model, options.ignore),
+    ...(options.signature === undefined ? {} : { signature: options.signature }),
+    ...(cache === undefined ? {} : { cache }),
+  })
+  if (digestCache !== undefined && cache !== undefined) writeCache?.(digestCache, cache)
+  return result
+}
+
+function verifyArchive(
+  archive: Archive,
+  options: Options,
+  common: Omit<VerifyModelOptions, 'onProgress'>,
+  onProgress: ProgressLine['onProgress'],
+): Promise<ModelResult> {
+  if (options.digestCache !== undefined)
+    throw new ZtError('USAGE', 'an archive is read whole: --digest-cache is for models on disk')
+  const { stream, name, signature, totalBytes } = archive
+  return examineTar(stream, {
+    ...common,
+    name,
+    signature,
+    ignorePaths: options.ignore,
+    ...(options.stripComponents === undefined ? {} : { stripComponents: options.stripComponents }),
+    ...archiveProgress(archive, onProgress),
+  })
 }
 
 /** The one kind of trust that the options name. @throws ZtError USAGE */

@@ -1,7 +1,7 @@
 // The single owner of signing a model: hash, statement, signature, bundle, file, in this order, all or nothing.
 import { MAX_BUNDLE } from '../bundle/bundle.ts'
 import { IN_TOTO } from '../bundle/dsse.ts'
-import { defaultSignature, inModel } from '../bundle/location.ts'
+import { defaultSignature, inModel, SIGNATURE_NAME } from '../bundle/location.ts'
 import { writeBundle, writeStatement } from '../bundle/write.ts'
 import { ZtError } from '../error.ts'
 import { identifyModel } from '../model/identify.ts'
@@ -41,8 +41,35 @@ export async function signModel(path: string, options: SignModelOptions): Promis
   return { ...identity, signature, ...(await seal(identity, options.signer, signature)) }
 }
 
+export interface SignTarOptions extends Omit<IdentifyOptions, 'onProgress' | 'reuse'> {
+  readonly signer: Signer
+  /** The model's name. */
+  readonly name: string
+  /** Where the signature goes. */
+  readonly signature: string
+  /** Leading parts of every name to drop, as `tar --strip-components`. */
+  readonly stripComponents?: number
+  readonly onProgress?: (progress: { readonly bytes: number }) => void
+}
+
+/**
+ * Signs a model that comes as a tar or tar.gz stream, without unpacking it: the same payload as the unpacked directory of that name, whose
+ * signature lies at its default place.
+ * @throws ZtError as `signModel`; TAR_INVALID, TAR_TOO_LARGE
+ */
+export async function signTar(
+  stream: AsyncIterable<Uint8Array>,
+  options: SignTarOptions,
+): Promise<SignedModel> {
+  const { identifyTar } = await import('../model/tar.ts')
+  const ignorePaths = [...(options.ignorePaths ?? []), SIGNATURE_NAME]
+  const identity = await identifyTar(stream, { ...options, ignorePaths })
+  const { signature } = options
+  return { ...identity, signature, ...(await seal(identity, options.signer, signature)) }
+}
+
 /** Signs what was hashed and writes the bundle; nothing if the model has problems. */
-export async function seal(
+async function seal(
   { manifest }: Pick<Identity, 'manifest'>,
   signer: Signer,
   signature: string,

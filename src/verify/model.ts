@@ -1,7 +1,7 @@
 // The single owner of verifying a model: its signature, then every file, joined into one verdict.
 import { basename, resolve } from 'node:path'
 import { formatTime } from '../../attestation/lib/index.ts'
-import { defaultSignature, inModel, readSignature } from '../bundle/location.ts'
+import { defaultSignature, inModel, readSignature, SIGNATURE_NAME } from '../bundle/location.ts'
 import { compareModel } from '../model/compare.ts'
 import type { CompareOptions, Comparison } from '../model/compare.ts'
 import { makeVerdict } from '../verdict.ts'
@@ -50,12 +50,54 @@ export async function examineModel(
       ignorePaths: [...(options.ignorePaths ?? []), ...(own === null ? [] : [own])],
     })
   }
-  return { verdict: joined(path, options.at, signature, files), signature, files }
+  return {
+    verdict: joined(basename(resolve(path)), options.at, signature, files),
+    signature,
+    files,
+  }
+}
+
+export interface VerifyTarOptions {
+  readonly trust: Trust
+  readonly at: Date
+  /** Where the signature is. */
+  readonly signature: string
+  /** What the model is called in the verdict. */
+  readonly name: string
+  readonly ignorePaths?: readonly string[]
+  readonly ignoreUnsigned?: boolean
+  /** Leading parts of every name to drop, as `tar --strip-components`. */
+  readonly stripComponents?: number
+  readonly fsverity?: boolean
+  readonly signal?: AbortSignal
+  readonly onProgress?: (progress: { readonly bytes: number }) => void
+}
+
+/**
+ * The same for a model that comes as a tar or tar.gz stream, without unpacking it. A signature inside of it is passed over.
+ * @throws ZtError as `examineModel`; TAR_INVALID, TAR_TOO_LARGE
+ */
+export async function examineTar(
+  stream: AsyncIterable<Uint8Array>,
+  options: VerifyTarOptions,
+): Promise<ModelResult> {
+  const bytes = readSignature(options.signature)
+  const signature =
+    bytes === null
+      ? unsigned(options.signature)
+      : await verifySignature(bytes, options.trust, options.at)
+  let files: Comparison | null = null
+  if (signature.manifest !== null) {
+    const { compareTar } = await import('../model/tar.ts')
+    const ignorePaths = [...(options.ignorePaths ?? []), SIGNATURE_NAME]
+    files = await compareTar(stream, signature.manifest, { ...options, ignorePaths })
+  }
+  return { verdict: joined(options.name, options.at, signature, files), signature, files }
 }
 
 /** The verdict over a signature and the files that were compared with it. */
 export function joined(
-  path: string,
+  name: string,
   at: Date,
   signature: SignatureResult,
   files: Pick<Comparison, 'checks'> | null,
@@ -64,7 +106,7 @@ export function joined(
   return makeVerdict({
     at: formatTime(wholeSeconds(at)),
     subject: {
-      name: basename(resolve(path)),
+      name,
       ...(manifest === null ? {} : { digest: { sha256: manifest.root } }),
     },
     policy: null,
