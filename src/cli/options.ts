@@ -53,11 +53,14 @@ export function readIgnores(model: string, paths: readonly string[]): string[] {
   })
 }
 
+/** Collects an option that may be given several times. */
+export function collect(value: string, previous: readonly string[]): string[] {
+  return [...previous, value]
+}
+
 /** An option that may be given several times; an empty list if it is not. */
 export function repeatable(flags: string, description: string): Option {
-  return new Option(flags, `${description} (repeatable)`)
-    .argParser((value: string, previous: readonly string[]) => [...previous, value])
-    .default([], 'none')
+  return new Option(flags, `${description} (repeatable)`).argParser(collect).default([], 'none')
 }
 
 /** A positive whole number. @throws ZtError USAGE */
