@@ -27,7 +27,7 @@ import {
   type TdxRequest,
 } from '../simulate/index.ts'
 import { EXIT } from './exit.ts'
-import { collect, readAt } from './options.ts'
+import { readAt, repeatable } from './options.ts'
 import {
   optional,
   readEvent,
@@ -164,7 +164,7 @@ function tdxCommand(): Command {
         .choices(['ccel', 'dstack', 'none'])
         .default('ccel'),
     )
-    .option('--event <name=hex>', 'measure into RTMR3 (repeatable)', collect, [] as string[])
+    .addOption(repeatable('--event <name=hex>', 'measure into RTMR3'))
     .option('--command-line <text>', "the kernel's command line, measured into RTMR2")
     .action(recordTdx)
 }
