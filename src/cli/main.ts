@@ -15,6 +15,10 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<C
       summary: "verify a model's signature and every file",
       load: () => import('./verify.ts'),
     },
+    policy: {
+      summary: 'write a first policy, or explain one',
+      load: () => import('./policy.ts'),
+    },
     simulate: {
       summary: 'simulated hardware: record evidence without a confidential machine',
       load: () => import('./simulate.ts'),

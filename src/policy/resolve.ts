@@ -10,6 +10,7 @@ import {
 import { ZtError } from '../error.ts'
 import type { Trust } from '../verify/result.ts'
 import type { VerdictInput } from '../verdict.ts'
+import { decodePolicy } from './decode.ts'
 import type { Policy, PolicySigner, ResolvedPolicy, Source } from './policy.ts'
 
 /** Largest file that a policy may name (a Sigstore trusted root has some tens of kilobytes). */
@@ -123,4 +124,16 @@ function identityOf(
     digest: lines.length === 0 ? policy.sha256 : sha256Hex(utf8Encode(text)),
     inputs: inputs.map(({ name, sha256 }) => ({ name, digest: { sha256 } })),
   }
+}
+
+/**
+ * Decodes and resolves in one: `read` gives the bytes of a file that the policy names, relative to the policy's own place.
+ * Throws what `decodePolicy`, `resolve` and `read` throw.
+ */
+export function loadPolicy(
+  input: Uint8Array,
+  options: { readonly file: string; readonly read: (name: string) => Uint8Array },
+): ResolvedPolicy {
+  const policy = decodePolicy(input, { file: options.file })
+  return resolve(policy, new Map(policy.files.map((name) => [name, options.read(name)])))
 }
