@@ -25,11 +25,23 @@ export {
   attestTdx,
   decodeSgxPolicy,
   decodeTdxPolicy,
+  fetchTdxCollateral,
+  INTEL_PCS,
+  PcsCache,
+  pcsResources,
   STRICT_SGX_POLICY,
   STRICT_TDX_POLICY,
   TdxTrust,
 } from './tdx/index.ts'
-export type { SgxOptions, SgxPolicy, TdxOptions, TdxPolicy } from './tdx/index.ts'
+export type {
+  FetchedCollateral,
+  PcsOptions,
+  Quote,
+  SgxOptions,
+  SgxPolicy,
+  TdxOptions,
+  TdxPolicy,
+} from './tdx/index.ts'
 export type { Evidence } from './evidence.ts'
 export { readEvidence } from './evidence/detect.ts'
 export { readEvidenceFile, writeEvidenceFile } from './evidence/file.ts'

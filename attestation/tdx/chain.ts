@@ -12,7 +12,7 @@ import type { PckFacts } from './pck.ts'
 
 export type Role = 'root' | 'platform' | 'processor' | 'pck' | 'tcb-signer'
 
-/** The common names of Intel's PKI (SGX PCK Certificate and CRL Profile Specification). Simulated hardware puts its own word before them. */
+/** The common names of Intel's PKI (SGX PCK Certificate and CRL Profile Specification). Simulated hardware differs in the organisation. */
 const ROLES: ReadonlyMap<string, Role> = new Map([
   ['Intel SGX Root CA', 'root'],
   ['Intel SGX PCK Platform CA', 'platform'],
@@ -20,12 +20,9 @@ const ROLES: ReadonlyMap<string, Role> = new Map([
   ['Intel SGX PCK Certificate', 'pck'],
   ['Intel SGX TCB Signing', 'tcb-signer'],
 ])
-const SIMULATED = 'SIMULATED '
-
-/** The role that a certificate's common name states, exactly. `SIMULATED` before it is accepted only where the root is a simulated one. */
-export function roleOf(cert: Certificate, simulated: boolean): Role | undefined {
-  const name = cert.subject.commonName ?? ''
-  return ROLES.get(simulated && name.startsWith(SIMULATED) ? name.slice(SIMULATED.length) : name)
+/** The role that a certificate's common name states, exactly. */
+export function roleOf(cert: Certificate): Role | undefined {
+  return ROLES.get(cert.subject.commonName ?? '')
 }
 
 /** What the chain turned out to be. The parts are there to go on checking, whatever the problems. Nothing of it depends on the time. */
@@ -72,14 +69,13 @@ export function examinePck(
   const [leaf = null, intermediate = null, root = null] = read.path
   const trustRoot =
     trustRoots.find(({ vendor, sha256 }) => vendor !== 'AMD' && sha256 === root?.sha256) ?? null
-  const simulated = trustRoot?.simulated ?? false
   const chainProblems = [...read.problems]
   const add = (code: Problem['code'], message: string, more: Partial<Problem> = {}): void => {
     chainProblems.push({ code, message, ...more })
   }
   let issuer: 'platform' | 'processor' | null = null
   if (intermediate !== null) {
-    const role = roleOf(intermediate, simulated)
+    const role = roleOf(intermediate)
     if (role === 'platform' || role === 'processor') issuer = role
     else
       add(
@@ -93,11 +89,11 @@ export function examinePck(
       add('CERT_ROLE', 'the issuer of the PCK certificate is not an authority of path length 0')
   }
   if (leaf !== null) {
-    if (roleOf(leaf, simulated) !== 'pck')
+    if (roleOf(leaf) !== 'pck')
       add('CERT_ROLE', 'the leaf is not a PCK certificate', { actual: leaf.subject.text })
     chainProblems.push(...checkSigner(leaf, 'the PCK certificate'))
   }
-  if (root !== null && roleOf(root, simulated) !== 'root')
+  if (root !== null && roleOf(root) !== 'root')
     add('CERT_ROLE', 'the root does not have the name of an SGX root', {
       actual: root.subject.text,
     })

@@ -92,11 +92,10 @@ interface Signer {
 }
 
 function findSigners(certificates: readonly Certificate[], pck: PckFindings): readonly Signer[] {
-  const { root, trustRoot } = pck
+  const { root } = pck
   if (root === null) return []
-  const simulated = trustRoot?.simulated ?? false
   return certificates
-    .filter((cert) => roleOf(cert, simulated) === 'tcb-signer')
+    .filter((cert) => roleOf(cert) === 'tcb-signer')
     .slice(0, MAX_SIGNERS)
     .map((cert) => ({
       cert,
