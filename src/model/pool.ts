@@ -29,7 +29,7 @@ export interface HashOptions {
   readonly fsverity?: boolean
   /** Also what each file is by its content: see sniff.ts. */
   readonly sniff?: boolean
-  /** Threads. Default: one for each core. */
+  /** Threads. Default: one for each core, at most 14. */
   readonly threads?: number
   /** Work of less than this many seconds, by estimate, is done without threads: starting them takes about 40 ms. Default 0.04. */
   readonly inPlaceSeconds?: number
@@ -52,6 +52,8 @@ const LARGE = 8 * 1024 * 1024
 const BATCH_BYTES = 4 * 1024 * 1024
 const BATCH_PIECES = 256
 const MAX_PIECES = 2_000_000
+/** A thread takes about 8 MB: with so many the process stays under 200 MB. At 2 GB/s each they are faster than any disk. */
+const MAX_THREADS = 14
 
 /**
  * Hashes files in one pass over their bytes, on all cores. Memory does not depend on their sizes.
@@ -65,20 +67,25 @@ export async function hashFiles(
 ): Promise<HashOutcome> {
   const plan = cut(files, options)
   const kit = await loadHash(options.hashType)
-  const seconds = plan.bytes / kit.rate + plan.pieces.length * PIECE_SECONDS
+  const seconds = plan.bytes / kit.rate + plan.pieces * PIECE_SECONDS
   checkSignal(options.signal)
   const results =
     seconds < (options.inPlaceSeconds ?? 0.04)
       ? await hashInPlace(root, plan, kit, options)
       : await hashOnThreads(root, plan, options)
-  options.onProgress?.(progress(plan, plan.bytes, plan.pieces.length))
-  return gather(files, plan, results)
+  options.onProgress?.(progress(plan, plan.bytes, plan.pieces))
+  return gather(plan, results)
 }
 
+/** Pieces by number, without an object for each: there can be millions. */
 interface Plan {
-  readonly pieces: readonly Piece[]
-  /** For each file the index of its first piece; the last entry is the number of pieces. */
-  readonly first: readonly number[]
+  readonly files: readonly ModelFile[]
+  readonly shardSize: number
+  readonly pieces: number
+  /** The file of each piece. */
+  readonly file: Uint32Array
+  /** The first piece of each file; the last entry is the number of pieces. */
+  readonly first: Uint32Array
   readonly bytes: number
 }
 
@@ -88,24 +95,35 @@ function cut(files: readonly ModelFile[], options: HashOptions): Plan {
     throw new ZtError('USAGE', 'the size of a shard must be a positive whole number of bytes')
   if (shardSize !== undefined && options.fsverity === true)
     throw new ZtError('USAGE', 'an fs-verity digest belongs to a whole file, not to a shard')
-  const pieces: Piece[] = []
-  const first: number[] = []
+  const first = new Uint32Array(files.length + 1)
+  let pieces = 0
   let bytes = 0
-  for (const { name, source, stamp, size } of files) {
-    first.push(pieces.length)
+  for (const [i, { size }] of files.entries()) {
+    first[i] = pieces
     bytes += size
-    if (shardSize === undefined) pieces.push({ name, source, stamp, start: 0, end: size })
-    else
-      for (let start = 0; start < size; start += shardSize) {
-        if (pieces.length >= MAX_PIECES)
-          throw new ZtError('MODEL_TOO_LARGE', `more than ${MAX_PIECES} shards`, {
-            hint: 'choose a larger shard size',
-          })
-        pieces.push({ name, source, stamp, start, end: Math.min(start + shardSize, size) })
-      }
+    pieces += shardSize === undefined ? 1 : Math.ceil(size / shardSize)
+    if (pieces > MAX_PIECES)
+      throw new ZtError('MODEL_TOO_LARGE', `more than ${MAX_PIECES} files and shards`, {
+        hint: 'choose a larger shard size',
+      })
   }
-  first.push(pieces.length)
-  return { pieces, first, bytes }
+  first[files.length] = pieces
+  const file = new Uint32Array(pieces)
+  for (let i = 0; i < files.length; i++) file.fill(i, first[i], first[i + 1])
+  return { files, shardSize: shardSize ?? Infinity, pieces, file, first, bytes }
+}
+
+function pieceOf({ files, shardSize, file, first }: Plan, piece: number): Piece {
+  const owner = file[piece] ?? 0
+  const { name, source, stamp, size } = files[owner] as ModelFile
+  const index = piece - (first[owner] ?? 0)
+  const start = index === 0 ? 0 : index * shardSize
+  return { name, source, stamp, start, end: Math.min(start + shardSize, size) }
+}
+
+function lengthOf(plan: Plan, piece: number): number {
+  const { start, end } = pieceOf(plan, piece)
+  return end - start
 }
 
 async function hashInPlace(
@@ -114,9 +132,9 @@ async function hashInPlace(
   kit: HashKit,
   options: HashOptions,
 ): Promise<PieceResult[]> {
-  if (plan.pieces.length === 0) return []
+  if (plan.pieces === 0) return []
   const anchor = new Anchor(root)
-  const longest = plan.pieces.reduce((most, { start, end }) => Math.max(most, end - start), 0)
+  const longest = plan.files.reduce((most, { size }) => Math.max(most, size), 0)
   const context = {
     anchor,
     kit,
@@ -127,8 +145,8 @@ async function hashInPlace(
   }
   const results: PieceResult[] = []
   try {
-    for (const piece of plan.pieces) {
-      results.push(hashPiece(piece, context))
+    for (let i = 0; i < plan.pieces; i++) {
+      results.push(hashPiece(pieceOf(plan, i), context))
       if (results.length % 256 !== 0) continue
       await pause()
       checkSignal(options.signal)
@@ -145,24 +163,21 @@ function batches(plan: Plan): number[][] {
   const small: number[][] = []
   let batch: number[] = []
   let bytes = 0
-  for (const [i, { start, end }] of plan.pieces.entries()) {
-    if (end - start >= LARGE) {
+  for (let i = 0; i < plan.pieces; i++) {
+    const length = lengthOf(plan, i)
+    if (length >= LARGE) {
       large.push([i])
       continue
     }
     batch.push(i)
-    bytes += end - start
+    bytes += length
     if (batch.length < BATCH_PIECES && bytes < BATCH_BYTES) continue
     small.push(batch)
     batch = []
     bytes = 0
   }
   if (batch.length > 0) small.push(batch)
-  const length = ([i]: number[]): number => {
-    const piece = plan.pieces[i ?? 0]
-    return piece === undefined ? 0 : piece.end - piece.start
-  }
-  large.sort((a, b) => length(b) - length(a))
+  large.sort(([a = 0], [b = 0]) => lengthOf(plan, b) - lengthOf(plan, a))
   return [...large, ...small]
 }
 
@@ -177,7 +192,7 @@ async function hashOnThreads(
   options: HashOptions,
 ): Promise<PieceResult[]> {
   const queue = batches(plan)
-  const results: PieceResult[] = new Array<PieceResult>(plan.pieces.length)
+  const results: PieceResult[] = new Array<PieceResult>(plan.pieces)
   const bytes = new BigInt64Array(new SharedArrayBuffer(8))
   const stop = new Int32Array(new SharedArrayBuffer(4))
   const setup: WorkerSetup = {
@@ -188,7 +203,10 @@ async function hashOnThreads(
     bytes,
     stop,
   }
-  const threads = Math.max(1, Math.min(options.threads ?? availableParallelism(), queue.length))
+  const threads = Math.max(
+    1,
+    Math.min(options.threads ?? Math.min(availableParallelism(), MAX_THREADS), queue.length),
+  )
   const workers: Worker[] = []
   let next = 0
   let done = 0
@@ -207,7 +225,7 @@ async function hashOnThreads(
         if (batch === undefined) return false
         worker.postMessage({
           id: next++,
-          pieces: batch.map((i) => plan.pieces[i] as Piece),
+          pieces: batch.map((i) => pieceOf(plan, i)),
         } satisfies Batch)
         return batch.length > 1
       }
@@ -241,25 +259,25 @@ async function hashOnThreads(
   return results
 }
 
-function gather(files: readonly ModelFile[], plan: Plan, results: PieceResult[]): HashOutcome {
+function gather(plan: Plan, results: PieceResult[]): HashOutcome {
   const hashed: HashedFile[] = []
   const checks: Check[] = []
   let bytes = 0
-  for (const [i, { name, size }] of files.entries()) {
+  for (const [i, { name, size }] of plan.files.entries()) {
     const parts: Part[] = []
     let fsverity: string | undefined
     let content: Content | undefined
     let problem: PieceResult['problem']
-    const end = plan.first[i + 1] ?? 0
-    for (let p = plan.first[i] ?? 0; p < end; p++) {
-      const piece = plan.pieces[p]
+    const last = plan.first[i + 1] ?? 0
+    for (let p = plan.first[i] ?? 0; p < last; p++) {
+      const { start, end } = pieceOf(plan, p)
       const result = results[p]
-      if (piece === undefined || result === undefined)
+      if (result === undefined)
         throw new ZtError('INTERNAL', 'a piece has no digest', { path: name })
       problem ??= result.problem
       fsverity ??= result.fsverity
       content ??= result.content
-      parts.push({ start: piece.start, end: piece.end, digest: result.digest })
+      parts.push({ start, end, digest: result.digest })
     }
     if (problem === undefined) {
       hashed.push({
@@ -279,7 +297,7 @@ function gather(files: readonly ModelFile[], plan: Plan, results: PieceResult[])
 }
 
 function progress(plan: Plan, bytes: number, pieces: number): Progress {
-  return { bytes, totalBytes: plan.bytes, pieces, totalPieces: plan.pieces.length }
+  return { bytes, totalBytes: plan.bytes, pieces, totalPieces: plan.pieces }
 }
 
 function checkSignal(signal: AbortSignal | undefined): void {

@@ -250,7 +250,11 @@ class Walker {
     } finally {
       dir.closeSync()
     }
-    for (const part of files) this.#file(join(place.name, part), join(place.source, part))
+    for (const part of files) {
+      const name = join(place.name, part)
+      // The same string where it can be: half the memory for a model of many files.
+      this.#file(name, place.name === place.source ? name : join(place.source, part))
+    }
     for (const part of links) this.#link(place, part)
   }
 
