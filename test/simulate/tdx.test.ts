@@ -3,16 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { parseCertificate, parseCrl } from '../../attestation/lib/index.ts'
 import { parsePckExtension, SGX_EXTENSION } from '../../attestation/tdx/pck.ts'
 import { parseQuote } from '../../attestation/tdx/quote.ts'
-import {
-  bootLog,
-  ccel,
-  dstackLog,
-  runtimeEvent,
-  simulateTdx,
-  TDX_NEGATIVES,
-  type TdxEvidence,
-} from '../../src/simulate/index.ts'
-import { replay } from '../../src/simulate/eventlog.ts'
+import { simulateTdx, TDX_NEGATIVES, type TdxEvidence } from '../../src/simulate/index.ts'
 import { judgeTdx } from './judge.ts'
 
 const KINDS = (['td15', 'td10', 'sgx'] as const).flatMap((kind) =>
@@ -158,50 +149,6 @@ describe('simulated TDX machines', () => {
     expect(qe!.header!.name).toBe('SGX-Enclave-Identity-Issuer-Chain')
     expect([pck!.body, root!.body]).toEqual([pckCrl, rootCrl])
     expect(parseCrl(pckCrl).revoked.size).toBe(1)
-  })
-})
-
-describe('simulated event logs', () => {
-  const events = [...bootLog('log'), runtimeEvent('model-digest', new Uint8Array(32).fill(7))]
-
-  it('replay into the registers of the quote', () => {
-    const { td } = simulateTdx({ events })
-    expect(td.rtmrs).toEqual(replay(events))
-    expect(new Set(td.rtmrs.map((rtmr) => Buffer.from(rtmr).toString('hex'))).size).toBe(4)
-  })
-
-  it('CCEL: the log that is written replays to the same registers', () => {
-    const { table, data } = ccel(events)
-    const area = Buffer.from(data)
-    expect(Buffer.from(table).toString('latin1', 0, 4)).toBe('CCEL')
-    expect(table.reduce((sum, byte) => (sum + byte) % 256, 0)).toBe(0)
-    const registers = [0, 1, 2, 3].map(() => Buffer.alloc(48))
-    let at = 32 + area.readUInt32LE(28)
-    while (area.readUInt32LE(at) !== 0xffffffff) {
-      const index = area.readUInt32LE(at) - 1
-      const digest = area.subarray(at + 14, at + 62)
-      registers[index] = createHash('sha384').update(registers[index]!).update(digest).digest()
-      at += 66 + area.readUInt32LE(at + 62)
-    }
-    expect(registers.map((r) => new Uint8Array(r))).toEqual(replay(events))
-    expect(area.subarray(at).every((byte) => byte === 0xff)).toBe(true)
-  })
-
-  it('dstack: the digest of an event at run time is that of its type, name and payload', () => {
-    const log = JSON.parse(dstackLog(events)) as {
-      imr: number
-      event: string
-      event_type: number
-      event_payload: string
-      digest: string
-    }[]
-    const last = log.at(-1)!
-    expect(last).toMatchObject({ imr: 3, event: 'model-digest', event_type: 134217729 })
-    const hash = createHash('sha384')
-      .update(Buffer.from('01000008', 'hex'))
-      .update(':model-digest:')
-      .update(Buffer.from(last.event_payload, 'hex'))
-    expect(last.digest).toBe(hash.digest('hex'))
   })
 })
 
