@@ -10,8 +10,9 @@ import {
   userRoots,
 } from '../../attestation/index.ts'
 import { bytesToHex, parseCertificate, utf8Encode } from '../../attestation/lib/index.ts'
+import { shownName } from '../model/name.ts'
 import { decodeBundle } from '../bundle/bundle.ts'
-import { decodeManifest, decodeStatement } from '../bundle/statement.ts'
+import { decodeManifest, decodeStatement, OLD_PREDICATE_TYPE } from '../bundle/statement.ts'
 import { ZtError } from '../error.ts'
 import { decodePolicy } from '../policy/decode.ts'
 import { explainPolicy, type Paragraph } from '../policy/explain.ts'
@@ -39,6 +40,12 @@ interface CheckOptions {
   readonly strict?: boolean
 }
 
+const HELP = `
+Examples:
+  $ zt4ai policy init --key release.pub.pem --output policy.yaml
+  $ zt4ai policy check policy.yaml
+`
+
 const INIT_HELP = `
 The text goes to standard output, or into a new file with --output. Nothing in it was verified: it is a starting point to read.
 
@@ -57,7 +64,9 @@ Examples:
 
 /** The command. */
 export function command(): Command {
+  // Before the subcommands are made: they inherit it.
   const policy = new Command('policy')
+    .exitOverride()
     .summary('write a first policy, or explain one')
     .description(
       'A policy says which models may be loaded, from whom, and where. What no rule allows is refused.',
@@ -87,6 +96,7 @@ export function command(): Command {
     .option('--json', 'write the answer as JSON')
     .addHelpText('after', CHECK_HELP)
     .action(runCheck)
+  policy.addHelpText('after', HELP)
   return policy
 }
 
@@ -101,57 +111,67 @@ export function readPolicy(path: string): ResolvedPolicy {
 function runCheck(file: string, options: CheckOptions): void {
   const at = readAt(options.at)
   const bytes = readBytes(file)
+  const answer = examine(bytes, file, at)
+  process.stdout.write(
+    options.json === true ? `${JSON.stringify(answer, null, 2)}\n` : inWords(answer),
+  )
+  const good = answer.problem === undefined && !(options.strict === true && answer.loose.length > 0)
+  process.exitCode = good ? EXIT.allowed : EXIT.refused
+}
+
+interface Answer {
+  readonly name?: string
+  /** Absent where there is a problem. */
+  readonly digest?: { readonly sha256: string }
+  readonly problem?: Pick<ZtError, 'code' | 'message' | 'hint' | 'path'>
+  readonly paragraphs: readonly Paragraph[]
+  readonly loose: readonly LooseEnd[]
+}
+
+/** A policy that is well-formed is explained even if a file that it names is missing. */
+function examine(bytes: Uint8Array, file: string, at: Date): Answer {
+  let explained: Answer = { paragraphs: [], loose: [] }
   try {
     const policy = decodePolicy(bytes, { file })
-    const loose = [...looseEnds(policy, at)]
-    const { digest } = readPolicy(file)
-    const paragraphs = explainPolicy(policy)
-    process.stdout.write(
-      options.json === true
-        ? `${JSON.stringify({ wellFormed: true, name: policy.name, digest: { sha256: digest }, paragraphs, loose }, null, 2)}\n`
-        : inWords(paragraphs, loose, digest),
-    )
-    process.exitCode = options.strict === true && loose.length > 0 ? EXIT.refused : EXIT.allowed
-  } catch (error) {
-    if (!(error instanceof ZtError) || !NOT_WELL_FORMED.has(error.code)) throw error
-    const { code, message, hint, path } = error
-    if (options.json === true)
-      process.stdout.write(
-        `${JSON.stringify({ wellFormed: false, code, message, hint, path }, null, 2)}\n`,
-      )
-    else {
-      process.stdout.write(`${path ?? file}: ${message} (${code})\n`)
-      if (hint !== undefined) process.stdout.write(`  hint: ${hint}\n`)
+    explained = {
+      name: policy.name,
+      paragraphs: explainPolicy(policy),
+      loose: looseEnds(policy, at),
     }
-    process.exitCode = EXIT.refused
+    return { ...explained, digest: { sha256: readPolicy(file).digest } }
+  } catch (error) {
+    if (!(error instanceof ZtError)) throw error
+    const { code, message, hint, path } = error
+    return { problem: { code, message, hint, path: path ?? file }, ...explained }
   }
 }
 
-const NOT_WELL_FORMED: ReadonlySet<string> = new Set([
-  'POLICY_SYNTAX',
-  'POLICY_INVALID',
-  'POLICY_FILE',
-  'TOO_LARGE',
-])
-
-function inWords(
-  paragraphs: readonly Paragraph[],
-  loose: readonly LooseEnd[],
-  digest: string,
-): string {
+function inWords({ paragraphs, loose, digest, problem }: Answer): string {
   const lines = paragraphs.flatMap(({ title, sentences }) => [
     title,
-    ...sentences.map((sentence) => `  ${sentence.replaceAll('\n', '\n  ')}`),
+    ...sentences.map((sentence) => `  ${shown(sentence)}`),
     '',
   ])
-  lines.push(
-    loose.length === 0
-      ? 'Nothing is loose.'
-      : `${String(loose.length)} loose ${loose.length === 1 ? 'end' : 'ends'}:`,
-  )
+  if (paragraphs.length > 0)
+    lines.push(
+      loose.length === 0
+        ? 'Nothing is loose.'
+        : `${String(loose.length)} loose ${loose.length === 1 ? 'end' : 'ends'}:`,
+    )
   for (const { path, message, hint } of loose)
-    lines.push(`  ! ${path}: ${message}`, `      hint: ${hint}`)
-  return `${lines.join('\n')}\n\nsha256:${digest}\n`
+    lines.push(`  ! ${shown(path)}: ${shown(message)}`, `      hint: ${shown(hint)}`)
+  if (digest !== undefined) lines.push('', `sha256:${digest.sha256}`)
+  if (problem !== undefined) {
+    if (paragraphs.length > 0) lines.push('')
+    lines.push(`${shown(problem.path ?? '')}: ${shown(problem.message)} (${problem.code})`)
+    if (problem.hint !== undefined) lines.push(`  hint: ${shown(problem.hint)}`)
+  }
+  return `${lines.join('\n')}\n`
+}
+
+/** Lines are kept, whatever else could steer a terminal is not. */
+function shown(text: string): string {
+  return text.split('\n').map(shownName).join('\n  ')
 }
 
 function runInit(options: InitOptions): void {
@@ -187,7 +207,7 @@ function runInit(options: InitOptions): void {
 function readSignature(file: string): SignatureAtHand {
   const bundle = decodeBundle(readBytes(file))
   const statement = decodeStatement(bundle.envelope.payload)
-  const { manifest } = decodeManifest(statement, false)
+  const { manifest } = decodeManifest(statement, statement.predicateType === OLD_PREDICATE_TYPE)
   if (manifest === null)
     throw new ZtError('MANIFEST_INVALID', 'this is not the signature of a model', { path: file })
   const { material } = bundle

@@ -24,7 +24,7 @@ export function explainPolicy(policy: Policy): readonly Paragraph[] {
     {
       title: `Policy ${policy.name}`,
       sentences: [
-        `A model is loaded only if one of ${count(policy.rules.size, 'rule')} matches it and is satisfied in full; anything else is refused.`,
+        `A model is loaded only if ${policy.rules.size === 1 ? 'the one rule' : `one of ${String(policy.rules.size)} rules`} matches it and is satisfied in full; anything else is refused.`,
         ...(policy.description === null ? [] : [policy.description.trim()]),
       ],
     },
@@ -169,8 +169,4 @@ const MODE_WORDS = {
 function list(items: readonly string[], word: 'and' | 'or'): string {
   if (items.length <= 1) return items[0] ?? 'nothing'
   return `${items.slice(0, -1).join(', ')} ${word} ${items.at(-1) ?? ''}`
-}
-
-function count(number: number, noun: string): string {
-  return number === 1 ? `one ${noun}` : `${String(number)} ${noun}s`
 }

@@ -128,12 +128,25 @@ function identityOf(
 
 /**
  * Decodes and resolves in one: `read` gives the bytes of a file that the policy names, relative to the policy's own place.
- * Throws what `decodePolicy`, `resolve` and `read` throw.
+ * Throws only `ZtError`: what `decodePolicy` and `resolve` throw, and `POLICY_FILE` for a file that `read` throws a `ZtError` about.
  */
 export function loadPolicy(
   input: Uint8Array,
   options: { readonly file: string; readonly read: (name: string) => Uint8Array },
 ): ResolvedPolicy {
   const policy = decodePolicy(input, { file: options.file })
-  return resolve(policy, new Map(policy.files.map((name) => [name, options.read(name)])))
+  const read = (name: string): Uint8Array => {
+    try {
+      return options.read(name)
+    } catch (error) {
+      if (!(error instanceof ZtError)) throw error
+      throw broken(
+        error.path ?? name,
+        `the policy names \`${name}\`: ${error.message}`,
+        'put the file there; its name is relative to the policy',
+        error,
+      )
+    }
+  }
+  return resolve(policy, new Map(policy.files.map((name) => [name, read(name)])))
 }
