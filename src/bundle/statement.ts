@@ -1,6 +1,5 @@
 // The single owner of the in-toto statement and of OMS's predicate in it: signed bytes to a manifest, and every way in which that can fail.
-import { AttestationError } from '../../attestation/index.ts'
-import { decode } from '../../attestation/lib/index.ts'
+import { AttestationError, decode } from '../../attestation/lib/index.ts'
 import type { Decoder, JsonObject, JsonValue } from '../../attestation/lib/index.ts'
 import { digestLength, HASH_TYPES, rootDigest } from '../model/manifest.ts'
 import type { Manifest, Resource, Serialization } from '../model/manifest.ts'

@@ -1,6 +1,6 @@
 // The single owner of signing with a certificate: a key, its certificate, and the chain up to (not necessarily with) the root.
-import { AttestationError } from '../../attestation/index.ts'
 import {
+  AttestationError,
   bytesToBase64,
   checkPath,
   parseCertificates,

@@ -1,6 +1,6 @@
 // The single owner of the certificate method's verification: the caller's anchors, a path by signatures, at the caller's time, and the identity asked for.
-import { AttestationError } from '../../attestation/index.ts'
 import {
+  AttestationError,
   buildPath,
   checkPath,
   parseCertificate,
