@@ -97,6 +97,10 @@ export const CODES = {
   PROTECTION_TOO_LOW: 'the level of protection that was reached is lower than the policy asks for',
   EXEMPTION_EXPIRED: 'an exemption that is needed has expired',
   EXEMPTION_UNUSED: 'an exemption is not needed: the checks that it waives would now pass',
+  VERDICT_INVALID: 'the file is not a verdict, or contradicts itself',
+  VERDICT_SUBJECT: 'the verdict is about no digest, so it can not be signed',
+  REPLAY_INVALID: 'the record of a verdict is not well-formed',
+  REPLAY_DIFFERS: 'the verdict computed from the record is not the one that was saved',
 } as const
 
 export type Code = keyof typeof CODES | AttestationCode

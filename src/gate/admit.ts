@@ -26,7 +26,7 @@ export interface ModelSource {
   bundles(request: CompareRequest): Promise<readonly NamedBytes[]>
   /**
    * Compares what is there with a signed list whose signature verified. Asked once for each different list. Null where this source
-   * can't compare with it (a registry that would have to be pulled for that); several where several routes are known.
+   * can't compare with it (a registry whose layers would have to be pulled for that).
    */
   compare(manifest: Manifest, request: CompareRequest): Promise<FilesFact | null>
   /**
@@ -65,8 +65,6 @@ export interface AdmitRequest {
   readonly policy: LoadedPolicy
   /** What the caller calls the model: selects rules, proves nothing. Default: what the source says (for a path its last part). */
   readonly name?: string
-  /** `load` where a loader acts on the answer; default `judge`. */
-  readonly purpose?: Facts['purpose']
   /** The time at which everything is judged, and the moment of judging. Whole seconds are used. */
   readonly at: Date
   readonly now: Date
@@ -86,7 +84,6 @@ export interface AdmitRequest {
 /** Everything that a request gave once read, in the form that a replay needs (replay.ts). */
 export interface Recorded {
   readonly subject: Facts['subject']
-  readonly purpose: Facts['purpose']
   /** RFC 3339, whole seconds. */
   readonly at: string
   readonly now: string
@@ -98,6 +95,8 @@ export interface Recorded {
   readonly keyDigest?: Uint8Array
   /** The comparisons, as they were found. */
   readonly files: readonly FilesFact[]
+  /** The level that a loader reached before it decided. */
+  readonly protection?: Protection
 }
 
 /** The facts about one model, gathered and authenticated. */
@@ -126,19 +125,27 @@ export async function admit(request: AdmitRequest): Promise<Admission> {
 }
 
 /**
- * Decides over gathered facts. A loader decides twice: first without `protection` (is it worth protecting?), and again with the level that
- * it reached. The same facts give the same bytes.
+ * Decides over gathered facts. Without `protection` nothing is loaded, and the level that the rule asks for is only named. A loader decides
+ * twice: first so (is it worth protecting?), and again with the level that it reached. The same facts give the same bytes.
  */
 export function decide(gathered: Gathered, protection?: Protection): Admission {
-  const { policy, recorded } = gathered
-  const facts: Facts = protection === undefined ? gathered.facts : { ...gathered.facts, protection }
+  const { policy } = gathered
+  const reached = protection === undefined ? {} : { protection }
+  const facts: Facts = {
+    ...gathered.facts,
+    ...reached,
+    purpose: protection === undefined ? 'judge' : 'load',
+  }
   const verdict = evaluate(policy, facts)
   const files = verdict.decision === 'allow' ? deciding(policy, facts) : null
+  const recorded = { ...gathered.recorded, ...reached }
   return { verdict, manifest: files?.manifest ?? null, files, facts, recorded }
 }
 
 /** The comparison that alone is enough for the same answer: a root covers digests and no names, so it does not say which list it was. */
 function deciding(policy: ResolvedPolicy, facts: Facts): FilesFact | null {
+  const [only, second] = facts.files
+  if (only !== undefined && second === undefined) return only
   return (
     facts.files.find((one) => evaluate(policy, { ...facts, files: [one] }).decision === 'allow') ??
     null

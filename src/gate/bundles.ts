@@ -1,0 +1,145 @@
+// The single owner of finding out what a bundle is: verified with each signer that a rule names, it is a signature, a saved verdict, reference values, or nothing.
+import type { NamedBytes } from '../../attestation/index.ts'
+import { decodeBundle } from '../bundle/bundle.ts'
+import { decodeStatement } from '../bundle/statement.ts'
+import { ZtError } from '../error.ts'
+import { MANIFEST_SIGNATURE_TYPE } from '../policy/check-signers.ts'
+import type { Facts, SavedVerdictFact, SignatureFact, StatementFact } from '../policy/facts.ts'
+import type { Rule } from '../policy/policy.ts'
+import { REFERENCE_VALUES_TYPE } from '../policy/reference.ts'
+import type { Trust } from '../verify/result.ts'
+import { verifySignature, verifyStatement } from '../verify/statement.ts'
+import type { LoadedPolicy } from './admit.ts'
+import { savedVerdict, VERDICT_PREDICATE } from './saved.ts'
+
+export type ExaminedBundles = Pick<Facts, 'signatures' | 'referenceValues' | 'saved'>
+
+/** Whom the rules ask for, by what they ask of them. */
+interface Wanted {
+  readonly signing: ReadonlySet<string>
+  readonly admitting: ReadonlySet<string>
+  readonly stating: ReadonlySet<string>
+}
+
+/**
+ * Verifies every bundle with every signer that the rules name. A bundle that some signer made is a fact about that signer alone; one that
+ * nobody made is a failed attempt of each, so that the verdict can say why.
+ * @throws ZtError if what the policy trusts can't be used to verify
+ */
+export async function examineBundles(
+  { resolved, files }: LoadedPolicy,
+  rules: readonly Rule[],
+  bundles: readonly NamedBytes[],
+  at: Date,
+): Promise<ExaminedBundles> {
+  const machines = rules.flatMap((rule) => rule.machines ?? [])
+  const sources = machines.flatMap((name) =>
+    (resolved.policy.machines.get(name)?.measurements ?? []).flatMap((one) =>
+      one.kind === 'reference-values' ? [one] : [],
+    ),
+  )
+  const wanted: Wanted = {
+    signing: new Set(rules.flatMap(({ signedBy }) => [...signedBy.allOf, ...signedBy.anyOf])),
+    admitting: new Set(rules.flatMap(({ admitted }) => admitted?.by ?? [])),
+    stating: new Set(sources.map(({ signer }) => signer)),
+  }
+  const found: Found = { signatures: [], referenceValues: [], saved: [] }
+  for (const { bytes } of bundles) await examine(bytes, wanted, resolved.trust, at, found)
+  const named = new Map(
+    sources.flatMap(({ signer, file }) =>
+      file === null ? [] : [[`${signer}\n${file}`, { signer, file }]],
+    ),
+  )
+  for (const { signer, file } of named.values()) {
+    const trust = resolved.trust.get(signer)
+    const bytes = files.get(file)
+    if (trust === undefined || bytes === undefined) continue
+    found.referenceValues.push({ signer, result: await verifyStatement(bytes, trust, at) })
+  }
+  return found
+}
+
+interface Found {
+  readonly signatures: SignatureFact[]
+  readonly referenceValues: StatementFact[]
+  readonly saved: SavedVerdictFact[]
+}
+
+async function examine(
+  bytes: Uint8Array,
+  wanted: Wanted,
+  trusts: ReadonlyMap<string, Trust>,
+  at: Date,
+  found: Found,
+): Promise<void> {
+  const failed: SignatureFact[] = []
+  let made = false
+  for (const signer of new Set([...wanted.signing, ...wanted.admitting, ...wanted.stating])) {
+    const trust = trusts.get(signer)
+    if (trust === undefined) continue
+    const fact = { signer, result: await verifyOne(bytes, wanted.signing.has(signer), trust, at) }
+    if (fact.result.authenticated === null) failed.push(fact)
+    else {
+      made = true
+      sort(fact, wanted, found)
+    }
+  }
+  if (!made) sortFailed(failed, claimedType(bytes), wanted, found)
+}
+
+/** As a model's signature first where that is asked for: only what is authentic and something else is looked at as that. */
+async function verifyOne(
+  bytes: Uint8Array,
+  signing: boolean,
+  trust: Trust,
+  at: Date,
+): Promise<SignatureFact['result']> {
+  if (!signing) return verifyStatement(bytes, trust, at)
+  const result = await verifySignature(bytes, trust, at)
+  const other = result.checks.some(
+    ({ status, code }) => status === 'fail' && code === 'PREDICATE_TYPE',
+  )
+  return other ? verifyStatement(bytes, trust, at) : result
+}
+
+/** An authentic bundle, by what was signed. */
+function sort(fact: SignatureFact, wanted: Wanted, found: Found): void {
+  const { signer, result } = fact
+  const type = result.authenticated?.predicateType
+  if (type === VERDICT_PREDICATE) {
+    if (wanted.admitting.has(signer))
+      found.saved.push({ signer, result, verdict: savedVerdict(result.authenticated) })
+  } else if (type === REFERENCE_VALUES_TYPE) {
+    if (wanted.stating.has(signer)) found.referenceValues.push({ signer, result })
+  } else if (
+    wanted.signing.has(signer) &&
+    (result.manifest != null || type === MANIFEST_SIGNATURE_TYPE)
+  )
+    found.signatures.push(fact)
+}
+
+/** A bundle that nobody made. What it claims to be decides only where its failure is told. */
+function sortFailed(
+  failed: readonly SignatureFact[],
+  claimed: string | null,
+  wanted: Wanted,
+  found: Found,
+): void {
+  for (const fact of failed) {
+    const { signer, result } = fact
+    if (claimed === VERDICT_PREDICATE) {
+      if (wanted.admitting.has(signer)) found.saved.push({ signer, result, verdict: null })
+    } else if (claimed === REFERENCE_VALUES_TYPE) {
+      if (wanted.stating.has(signer)) found.referenceValues.push({ signer, result })
+    } else if (wanted.signing.has(signer)) found.signatures.push(fact)
+  }
+}
+
+function claimedType(bytes: Uint8Array): string | null {
+  try {
+    return decodeStatement(decodeBundle(bytes).envelope.payload).predicateType
+  } catch (error) {
+    if (error instanceof ZtError) return null
+    throw error
+  }
+}
