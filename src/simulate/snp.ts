@@ -14,7 +14,7 @@ import {
 } from './snp-report.ts'
 
 export type { SnpRole } from './snp-certificates.ts'
-export type { SnpFirmware, SnpProduct, SnpReportFields, SnpTcb } from './snp-report.ts'
+export type { SnpProduct, SnpTcb } from './snp-report.ts'
 
 /** What is asked of the simulated machine. Everything has a default that a strict verifier accepts (Milan apart, which it flags). */
 export interface SnpRequest {
