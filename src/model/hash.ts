@@ -105,20 +105,19 @@ export interface HashContext {
   readonly fsverity: boolean
   /** The module sniff.ts, where the content is asked for. */
   readonly sniff: Sniffer | null
-  /** Called after each portion; true stops. */
-  readonly onBytes: (count: number) => boolean
 }
 
-type Sniffer = typeof Sniff
+/** How much was read since the step before. */
+export type Step = number
 
-/** Thrown inside `hashPiece` when `onBytes` says stop. */
-export class Stopped extends Error {}
+type Sniffer = typeof Sniff
 
 /**
  * Hashes one range in one pass. The file's state is compared with the one seen in the walk after opening and again after reading, so a
  * file that changed in between is refused, whoever changed it and whether or not its size stayed.
+ * It works in steps of at most CHUNK bytes: whoever runs it can do something else in between, or stop (which closes the file).
  */
-export function hashPiece(piece: Piece, context: HashContext): PieceResult {
+export function* hashPiece(piece: Piece, context: HashContext): Generator<Step, PieceResult> {
   let fd: number
   try {
     fd = context.anchor.openFile(piece.source)
@@ -129,12 +128,11 @@ export function hashPiece(piece: Piece, context: HashContext): PieceResult {
     const stats = fstatSync(fd, { bigint: true })
     const before = stampOf(stats)
     if (before !== piece.stamp) return unstable(piece.stamp, before)
-    const result = readPiece(fd, piece, Number(stats.size), context)
+    const result = yield* readPiece(fd, piece, Number(stats.size), context)
     const after = stampOf(fstatSync(fd, { bigint: true }))
     if (result === null || after !== piece.stamp) return unstable(piece.stamp, after)
     return result
   } catch (cause) {
-    if (cause instanceof Stopped) throw cause
     return { digest: '', problem: openProblem(cause) }
   } finally {
     closeSync(fd)
@@ -142,13 +140,13 @@ export function hashPiece(piece: Piece, context: HashContext): PieceResult {
 }
 
 /** Null if the file ended too early. */
-function readPiece(
+function* readPiece(
   fd: number,
   piece: Piece,
   size: number,
   context: HashContext,
-): PieceResult | null {
-  const { buffer, kit, onBytes } = context
+): Generator<Step, PieceResult | null> {
+  const { buffer, kit } = context
   const { start, end } = piece
   const verity = context.fsverity ? new FsVerity() : null
   const sniff = start === 0 ? context.sniff : null
@@ -158,7 +156,7 @@ function readPiece(
     verity?.update(bytes)
     const digest = kit.once(bytes)
     const content = sniff === null ? {} : { content: sniffFile(fd, piece.name, size, sniff) }
-    if (onBytes(bytes.length)) throw new Stopped()
+    yield bytes.length
     return { digest, ...(verity === null ? {} : { fsverity: verity.digest() }), ...content }
   }
   const hasher = kit.create()
@@ -169,7 +167,7 @@ function readPiece(
     hasher.update(bytes)
     verity?.update(bytes)
     at += count
-    if (onBytes(count)) throw new Stopped()
+    yield count
   }
   return {
     digest: hasher.hex(),

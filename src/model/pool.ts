@@ -29,7 +29,7 @@ export interface HashOptions {
   readonly fsverity?: boolean
   /** Also what each file is by its content: see sniff.ts. */
   readonly sniff?: boolean
-  /** Threads. Default: one for each core, at most 14. */
+  /** Threads, the calling one among them: it works in steps of a millisecond. Default: one for each core, at most 14. */
   readonly threads?: number
   /** Work of less than this many seconds, by estimate, is done without threads: starting them takes about 40 ms. Default 0.04. */
   readonly inPlaceSeconds?: number
@@ -48,6 +48,9 @@ export interface HashOutcome {
 }
 
 const PIECE_SECONDS = 12e-6
+/** About a millisecond of hashing, and what opening a file is worth in it. */
+const STEP_BYTES = 2 * 1024 * 1024
+const PIECE_COST = 32 * 1024
 const LARGE = 8 * 1024 * 1024
 const BATCH_BYTES = 4 * 1024 * 1024
 const BATCH_PIECES = 256
@@ -68,11 +71,10 @@ export async function hashFiles(
   const plan = cut(files, options)
   const kit = await loadHash(options.hashType)
   const seconds = plan.bytes / kit.rate + plan.pieces * PIECE_SECONDS
+  const threads = options.threads ?? Math.min(availableParallelism(), MAX_THREADS)
+  const helpers = seconds < (options.inPlaceSeconds ?? 0.04) ? 0 : threads - 1
   checkSignal(options.signal)
-  const results =
-    seconds < (options.inPlaceSeconds ?? 0.04)
-      ? await hashInPlace(root, plan, kit, options)
-      : await hashOnThreads(root, plan, options)
+  const results = await run(root, plan, kit, helpers, options)
   options.onProgress?.(progress(plan, plan.bytes, plan.pieces))
   return gather(plan, results)
 }
@@ -126,37 +128,6 @@ function lengthOf(plan: Plan, piece: number): number {
   return end - start
 }
 
-async function hashInPlace(
-  root: string,
-  plan: Plan,
-  kit: HashKit,
-  options: HashOptions,
-): Promise<PieceResult[]> {
-  if (plan.pieces === 0) return []
-  const anchor = new Anchor(root)
-  const longest = plan.files.reduce((most, { size }) => Math.max(most, size), 0)
-  const context = {
-    anchor,
-    kit,
-    buffer: Buffer.allocUnsafeSlow(Math.min(CHUNK, longest) + 1),
-    fsverity: options.fsverity === true,
-    sniff: options.sniff === true ? await import('./sniff.ts') : null,
-    onBytes: () => false,
-  }
-  const results: PieceResult[] = []
-  try {
-    for (let i = 0; i < plan.pieces; i++) {
-      results.push(hashPiece(pieceOf(plan, i), context))
-      if (results.length % 256 !== 0) continue
-      await pause()
-      checkSignal(options.signal)
-    }
-  } finally {
-    anchor.close()
-  }
-  return results
-}
-
 /** Indices of pieces. Large ones alone and first, the largest before the others; small ones together, neighbours with neighbours. */
 function batches(plan: Plan): number[][] {
   const large: number[][] = []
@@ -186,15 +157,31 @@ const WORKER = import.meta.url.endsWith('.ts')
   ? new URL('../../dist/src/model/worker.js', import.meta.url)
   : new URL('./worker.js', import.meta.url)
 
-async function hashOnThreads(
+/** What is left to do, and what came out. */
+interface Work {
+  readonly plan: Plan
+  readonly queue: readonly (readonly number[])[]
+  readonly results: PieceResult[]
+  /** The next batch in the queue. */
+  next: number
+  finished: number
+}
+
+async function run(
   root: string,
   plan: Plan,
+  kit: HashKit,
+  helpers: number,
   options: HashOptions,
 ): Promise<PieceResult[]> {
   const queue = batches(plan)
-  const results: PieceResult[] = new Array<PieceResult>(plan.pieces)
+  const results = new Array<PieceResult>(plan.pieces)
+  const work: Work = { plan, queue, results, next: 0, finished: 0 }
   const bytes = new BigInt64Array(new SharedArrayBuffer(8))
   const stop = new Int32Array(new SharedArrayBuffer(4))
+  const timer = setInterval(() => {
+    options.onProgress?.(progress(plan, Number(Atomics.load(bytes, 0)), work.finished))
+  }, 100)
   const setup: WorkerSetup = {
     root,
     hashType: options.hashType,
@@ -203,60 +190,108 @@ async function hashOnThreads(
     bytes,
     stop,
   }
-  const threads = Math.max(
-    1,
-    Math.min(options.threads ?? Math.min(availableParallelism(), MAX_THREADS), queue.length),
-  )
   const workers: Worker[] = []
-  let next = 0
-  let done = 0
-  let finished = 0
-  const report = (): void => {
-    options.onProgress?.(progress(plan, Number(Atomics.load(bytes, 0)), finished))
-  }
-  const timer = setInterval(report, 100)
-  let abort: (() => void) | undefined
+  let abort = (): void => undefined
+  const interruption = new Promise<never>((_, reject) => {
+    abort = () => reject(interrupted())
+  })
+  interruption.catch(() => undefined)
+  options.signal?.addEventListener('abort', abort, { once: true })
+  let own: Promise<void> | undefined
   try {
-    await new Promise<void>((resolve, reject) => {
-      abort = () => reject(interrupted())
-      options.signal?.addEventListener('abort', abort, { once: true })
-      const feed = (worker: Worker): boolean => {
-        const batch = queue[next]
-        if (batch === undefined) return false
-        worker.postMessage({
-          id: next++,
-          pieces: batch.map((i) => pieceOf(plan, i)),
-        } satisfies Batch)
-        return batch.length > 1
-      }
-      for (let i = 0; i < threads; i++) {
-        const worker = new Worker(WORKER, {
-          workerData: setup,
-          env: {},
-          execArgv: [],
-          resourceLimits: { maxOldGenerationSizeMb: 64, maxYoungGenerationSizeMb: 2 },
-        })
-        workers.push(worker)
-        worker.on('error', (cause) =>
-          reject(new ZtError('INTERNAL', 'a hashing thread failed', { cause })),
-        )
-        worker.on('message', ({ id, results: part }: BatchResult) => {
-          for (const [k, i] of (queue[id] ?? []).entries()) results[i] = part[k] as PieceResult
-          finished += part.length
-          if (++done === queue.length) resolve()
-          else feed(worker)
-        })
-        // Two small batches at a time, so that a thread never waits for the next; a large piece always alone, so that no thread hoards.
-        if (feed(worker)) feed(worker)
-      }
-    })
+    const lanes: Promise<void>[] = []
+    for (let i = 0; i < Math.min(helpers, queue.length - 1); i++) {
+      const worker = new Worker(WORKER, {
+        workerData: setup,
+        env: {},
+        execArgv: [],
+        resourceLimits: { maxOldGenerationSizeMb: 64, maxYoungGenerationSizeMb: 2 },
+      })
+      workers.push(worker)
+      lanes.push(helperLane(worker, work))
+    }
+    own = ownLane(setup, kit, work)
+    await Promise.race([Promise.all([own, ...lanes]), interruption])
   } finally {
     clearInterval(timer)
-    if (abort !== undefined) options.signal?.removeEventListener('abort', abort)
+    options.signal?.removeEventListener('abort', abort)
     Atomics.store(stop, 0, 1)
-    await Promise.all(workers.map((worker) => worker.terminate()))
+    await Promise.allSettled([own, ...workers.map((worker) => worker.terminate())])
   }
   return results
+}
+
+/** Feeds one thread until the queue is empty. Small batches two at a time, so that it never waits for the next; a large piece alone, so that no thread hoards. */
+function helperLane(worker: Worker, work: Work): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let waiting = 0
+    const feed = (): boolean => {
+      const id = work.next
+      const batch = work.queue[id]
+      if (batch === undefined) return false
+      work.next++
+      waiting++
+      const pieces = batch.map((i) => pieceOf(work.plan, i))
+      worker.postMessage({ id, pieces } satisfies Batch)
+      return batch.length > 1
+    }
+    const fail = (cause: unknown): void =>
+      reject(new ZtError('INTERNAL', 'a hashing thread failed', { cause }))
+    worker.on('error', fail)
+    worker.on('exit', fail)
+    worker.on('message', ({ id, results }: BatchResult) => {
+      for (const [k, i] of (work.queue[id] ?? []).entries())
+        work.results[i] = results[k] as PieceResult
+      work.finished += results.length
+      waiting--
+      feed()
+      if (waiting === 0) resolve()
+    })
+    if (feed()) feed()
+    if (waiting === 0) resolve()
+  })
+}
+
+/** The calling thread's own share, while others start and work. Returns to the event loop after each STEP_BYTES. */
+async function ownLane(setup: WorkerSetup, kit: HashKit, work: Work): Promise<void> {
+  const { root, fsverity, bytes, stop } = setup
+  const anchor = new Anchor(root)
+  const context = {
+    anchor,
+    kit,
+    buffer: Buffer.allocUnsafeSlow(CHUNK),
+    fsverity,
+    sniff: setup.sniff ? await import('./sniff.ts') : null,
+  }
+  let since = 0
+  const turn = async (cost: number): Promise<boolean> => {
+    since += cost
+    if (since >= STEP_BYTES) {
+      since = 0
+      await pause()
+    }
+    return Atomics.load(stop, 0) !== 0
+  }
+  try {
+    for (let batch = work.queue[work.next]; batch !== undefined; batch = work.queue[work.next]) {
+      work.next++
+      for (const i of batch) {
+        const steps = hashPiece(pieceOf(work.plan, i), context)
+        let step = steps.next()
+        for (; step.done !== true; step = steps.next()) {
+          Atomics.add(bytes, 0, BigInt(step.value))
+          if (!(await turn(step.value))) continue
+          steps.return({ digest: '' })
+          return
+        }
+        work.results[i] = step.value
+        work.finished++
+        if (await turn(PIECE_COST)) return
+      }
+    }
+  } finally {
+    anchor.close()
+  }
 }
 
 function gather(plan: Plan, results: PieceResult[]): HashOutcome {

@@ -1,6 +1,6 @@
 // The single owner of what a hashing thread does: takes batches of pieces, gives back their digests.
 import { parentPort, workerData } from 'node:worker_threads'
-import { CHUNK, hashPiece, loadHash, Stopped, type Piece, type PieceResult } from './hash.ts'
+import { CHUNK, hashPiece, loadHash, type Piece, type PieceResult } from './hash.ts'
 import type { HashType } from './manifest.ts'
 import { Anchor } from './open.ts'
 
@@ -29,25 +29,29 @@ export interface BatchResult {
 const port = parentPort
 if (port !== null) {
   const { root, hashType, fsverity, sniff, bytes, stop } = workerData as WorkerSetup
-  const anchor = new Anchor(root)
   const context = {
-    anchor,
+    anchor: new Anchor(root),
     kit: await loadHash(hashType),
-    buffer: Buffer.allocUnsafeSlow(CHUNK + 1),
+    buffer: Buffer.allocUnsafeSlow(CHUNK),
     fsverity,
     sniff: sniff ? await import('./sniff.ts') : null,
-    onBytes: (count: number): boolean => {
-      Atomics.add(bytes, 0, BigInt(count))
-      return Atomics.load(stop, 0) !== 0
-    },
+  }
+  /** Null if it was told to stop. */
+  const run = (piece: Piece): PieceResult | null => {
+    const steps = hashPiece(piece, context)
+    for (let step = steps.next(); ; step = steps.next()) {
+      if (step.done === true) return step.value
+      Atomics.add(bytes, 0, BigInt(step.value))
+      if (Atomics.load(stop, 0) !== 0) return null
+    }
   }
   port.on('message', (batch: Batch) => {
-    try {
-      const results = batch.pieces.map((piece) => hashPiece(piece, context))
-      port.postMessage({ id: batch.id, results } satisfies BatchResult)
-    } catch (error) {
-      if (!(error instanceof Stopped)) throw error
-      port.close()
+    const results: PieceResult[] = []
+    for (const piece of batch.pieces) {
+      const result = run(piece)
+      if (result === null) return
+      results.push(result)
     }
+    port.postMessage({ id: batch.id, results } satisfies BatchResult)
   })
 }
