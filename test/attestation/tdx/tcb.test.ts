@@ -114,7 +114,7 @@ describe('selecting levels', () => {
     const select = (components: number[], pceSvn: number) =>
       selectPlatformLevel(levels, { components, pceSvn }, teeTcbSvn(5, 1, 3))?.status
     for (let index = 0; index < 16; index++) {
-      const components = Array.from({ length: 16 }, (_, i) => (i === index ? 2 : 3))
+      const components = Array.from({ length: 16 }, (_, i): number => (i === index ? 2 : 3))
       expect(select(components, 11)).toBe('OutOfDate')
       components[index] = 1
       expect(select(components, 11)).toBeUndefined()
