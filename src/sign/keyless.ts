@@ -200,8 +200,11 @@ function serviceError(error: unknown, token: string): ZtError {
   if (code === 'IDENTITY_TOKEN_PARSE_ERROR')
     return new ZtError('TOKEN_INVALID', 'the identity token names no subject that was verified')
   return new ZtError('SIGNING_SERVICE', `${step} failed: ${reason}`, {
-    hint: refused
-      ? 'the service refused: is the token fresh, and from an issuer that this instance knows?'
-      : 'the service may be out of order: try again, or raise the time-out',
+    hint:
+      cause?.statusCode === 413
+        ? 'the list of files is too large for this service: sign with a key, or with fewer files'
+        : refused
+          ? 'the service refused: is the token fresh, and from an issuer that this instance knows?'
+          : 'the service may be out of order: try again, or raise the time-out',
   })
 }

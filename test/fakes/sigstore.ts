@@ -99,13 +99,20 @@ const sha256 = (bytes: Uint8Array): Buffer => createHash('sha256').update(bytes)
 
 export async function startFakeSigstore(options: FakeOptions = {}): Promise<FakeSigstore> {
   const { ct = true, caClock = 0, logClock = 0, tsaClock = 0, tsaFraction = 0 } = options
-  const start = Math.floor(Date.now() / 1000) * 1000
-  const clock = (ahead: number, fraction = 0): Date => new Date(start + ahead * 1000 + fraction)
+  // The clocks are set when all authorities exist: none of them may be younger than what it signs.
+  const clocks: { readonly date: Date; readonly ahead: number }[] = []
+  const clock = (ahead: number, fraction = 0): Date => {
+    const date = new Date()
+    clocks.push({ date, ahead: ahead * 1000 + fraction })
+    return date
+  }
   const logKeys = newKeys()
   const ctLog = await initializeCTLog(newKeys(), clock(caClock))
   const ca = await initializeCA(newKeys(), ct ? ctLog : undefined, clock(caClock))
   const log = await initializeTLog(`https://${LOG_NAME}`, logKeys, clock(logClock))
   const tsa = await initializeTSA(newKeys(), clock(tsaClock, tsaFraction))
+  const start = Math.floor(Date.now() / 1000) * 1000
+  for (const { date, ahead } of clocks) date.setTime(start + ahead)
   const logId = sha256(log.publicKey)
   const requests: FakeRequest[] = []
   const faults: { fault: Fault; left: number }[] = []
