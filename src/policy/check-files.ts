@@ -20,7 +20,8 @@ export function checkFiles(rule: Rule, fact: FilesFact | null): readonly Check[]
   return [...signedFiles(rule, fact), extraFiles(rule, fact), formats(rule, fact)]
 }
 
-function signedFiles(rule: Rule, { result, route }: FilesFact): readonly Check[] {
+function signedFiles(rule: Rule, fact: FilesFact): readonly Check[] {
+  const { result, route } = fact
   const checks: Check[] = []
   if (isManifestRoute(route) && !rule.manifestOnly.includes(route)) {
     checks.push(
@@ -34,17 +35,29 @@ function signedFiles(rule: Rule, { result, route }: FilesFact): readonly Check[]
   const problems = result.checks.filter(({ id }) => !OWN.test(id))
   const broken = problems.filter(({ status }) => status === 'fail').length
   const { missing, changed } = result
+  const signed = signedNames(fact.manifest).size
+  const uncompared = signed - result.files - missing.length - changed.length - broken
   const actual = `${String(result.files)} files and ${String(result.bytes)} bytes compared; ${String(changed.length)} changed, ${String(missing.length)} missing`
-  checks.push(
-    missing.length + changed.length + broken === 0
-      ? pass('model.files', `all ${String(result.files)} files are the signed ones`, { actual })
-      : fail('model.files', 'FILE_CHANGED', 'the files are not the signed ones', {
-          expected: 'every signed file, unchanged',
-          actual,
-          hint: 'restore the files that were signed, or have the new ones signed',
-        }),
-    ...problems,
-  )
+  if (missing.length + changed.length + broken > 0)
+    checks.push(
+      fail('model.files', 'FILE_CHANGED', 'the files are not the signed ones', {
+        expected: 'every signed file, unchanged',
+        actual,
+        hint: 'restore the files that were signed, or have the new ones signed',
+      }),
+    )
+  else if (uncompared > 0)
+    checks.push(
+      fail('model.files', 'FILES_UNREAD', 'not every signed file was compared', {
+        expected: `${String(signed)} files`,
+        actual,
+      }),
+    )
+  else
+    checks.push(
+      pass('model.files', `all ${String(result.files)} files are the signed ones`, { actual }),
+    )
+  checks.push(...problems)
   return checks
 }
 

@@ -123,7 +123,8 @@ function judgeContent(
 ): Content {
   const signers = checkSigners(resolved, rule, facts.signatures, files, at)
   // Only a root that somebody trusted signed is the model's: a comparison with any other list says nothing.
-  const root = signers.covered && files !== null ? files.root : null
+  // A registry's manifest has a digest and no root: nothing can be bound to it, and no verdict is about it.
+  const root = signers.covered && files?.manifest != null ? files.root : null
   return {
     root,
     missing: files === null,

@@ -186,6 +186,8 @@ export interface ResolvedPolicy {
   readonly trustRoots: ReadonlyMap<string, TrustRoot>
   /** Identity of the policy and everything that it names: SHA-256 of its bytes, or over its and its files' digests. */
   readonly digest: string
+  /** The files themselves, by the names in the policy: statements of reference values are verified from here. */
+  readonly files: ReadonlyMap<string, Uint8Array>
   /** The policy and its files, for a verdict's `inputs`. */
   readonly inputs: readonly VerdictInput[]
 }

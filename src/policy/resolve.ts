@@ -69,8 +69,10 @@ export function resolve(policy: Policy, files: ReadonlyMap<string, Uint8Array>):
       throw broken(where, `${path}: there must be exactly one certificate`)
     trustRoots.set(name, root)
   }
-  for (const path of policy.files) bytesOf({ kind: 'file', path }, 'policy')
-  return { policy, trust, keys, trustRoots, ...identityOf(policy, files) }
+  const named = new Map(
+    policy.files.map((path) => [path, bytesOf({ kind: 'file', path }, 'policy')]),
+  )
+  return { policy, trust, keys, trustRoots, files: named, ...identityOf(policy, named) }
 }
 
 function sourceOf(signer: PolicySigner): Source {

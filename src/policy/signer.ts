@@ -14,8 +14,10 @@ export function isSigner(resolved: ResolvedPolicy, name: string, signer: Signer)
       signer.identity === wanted.identity &&
       signer.issuer === wanted.issuer
     )
-  // An identity may also be the leaf's common name, which only the verifier saw apart: the names are compared there.
-  return signer.kind === 'certificate'
+  if (signer.kind !== 'certificate') return false
+  const { identity } = wanted
+  // Without alternative names the common name counts, which only the verifier has apart: there it was compared.
+  return identity === null || signer.identities.length === 0 || signer.identities.includes(identity)
 }
 
 /** Who it is, for counting: one key under two names is one. */

@@ -399,17 +399,17 @@ describe('decoding is total', () => {
       fc.property(fc.array(pieces, { maxLength: 60 }), (parts) =>
         bytes(utf8Encode(parts.join(''))),
       ),
-      { numRuns: 1500 },
+      { numRuns: 600 },
     )
   })
 
   it('for the example, cut or changed anywhere', () => {
-    for (let end = 0; end < FULL.length; end += 7) bytes(utf8Encode(FULL.slice(0, end)))
+    for (let end = 0; end < FULL.length; end += 31) bytes(utf8Encode(FULL.slice(0, end)))
     fc.assert(
       fc.property(fc.nat(FULL.length), fc.nat(12), fc.string({ maxLength: 5 }), (at, cut, text) =>
         bytes(utf8Encode(FULL.slice(0, at) + text + FULL.slice(at + cut))),
       ),
-      { numRuns: 500 },
+      { numRuns: 150 },
     )
   })
 

@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest'
 import { evaluate } from '../../src/policy/evaluate.ts'
 import type { Facts } from '../../src/policy/facts.ts'
-import { verdictJson, type Verdict } from '../../src/verdict.ts'
+import type { ResolvedPolicy } from '../../src/policy/policy.ts'
+import { verdictJson, type Check, type Verdict } from '../../src/verdict.ts'
+import type { Signer } from '../../src/verify/result.ts'
 import {
   AT,
   GOOD,
@@ -17,6 +19,7 @@ import {
   facts,
   files,
   manifest,
+  policyOf,
   referenceStatement,
   refusedAttestation,
   resolved,
@@ -324,6 +327,48 @@ describe('signers', () => {
   })
 })
 
+describe('signers by certificate and by identity', () => {
+  const base = signature()
+  const by = (signer: Signer): Facts['signatures'][number] => ({
+    ...base,
+    result: { ...base.result, authenticated: { ...base.result.authenticated!, signer } },
+  })
+  const policy = (entry: string): ResolvedPolicy => {
+    const source = edited(['release: {key: {file: release.pub.pem}}', `release: ${entry}`])
+    // No certificate is parsed here: the policy is put together by hand.
+    return { ...POLICY, policy: policyOf(source) }
+  }
+  const decide = (entry: string, signer: Signer): string =>
+    evaluate(policy(entry), facts({ signatures: [by(signer)] })).decision
+  const leaf = {
+    kind: 'certificate',
+    rootSha256: 'a',
+    leafSha256: 'b',
+    subject: 'CN=x',
+    identities: ['x@acme'],
+  } as const
+  const person = {
+    kind: 'keyless',
+    identity: 'x@acme',
+    issuer: 'https://i',
+    leafSha256: 'b',
+  } as const
+
+  it('compares the identity again', () => {
+    const roots = 'roots: {file: ca.pem}'
+    expect(decide(`{certificate: {${roots}, identity: x@acme}}`, leaf)).toBe('allow')
+    expect(decide(`{certificate: {${roots}, identity: y@acme}}`, leaf)).toBe('deny')
+    expect(decide(`{certificate: {${roots}, any-identity: true}}`, leaf)).toBe('allow')
+    expect(decide(`{certificate: {${roots}, identity: x@acme}}`, person)).toBe('deny')
+    const keyless = (identity: string, issuer: string): string =>
+      `{keyless: {identity: ${identity}, issuer: "${issuer}", trusted-root: {file: t}}}`
+    expect(decide(keyless('x@acme', 'https://i'), person)).toBe('allow')
+    expect(decide(keyless('y@acme', 'https://i'), person)).toBe('deny')
+    expect(decide(keyless('x@acme', 'https://j'), person)).toBe('deny')
+    expect(decide(keyless('x@acme', 'https://i'), leaf)).toBe('deny')
+  })
+})
+
 describe('files', () => {
   const unsigned = [...files().formats, content('notes/a.json')]
 
@@ -387,6 +432,20 @@ describe('files', () => {
     expect(failing(judged({ files: [pickle] }, rule('{only: [json]}')))).toEqual(['model.formats'])
     expect(failing(judged({}, rule('{deny: [json]}')))).toEqual(['model.formats'])
     expect(failing(judged({}, rule('{only: [safetensors]}')))).toEqual(['model.formats'])
+  })
+
+  it('shows what could not be compared, and does not take it for compared', () => {
+    const link: Check = {
+      id: 'model.entry:model.safetensors',
+      status: 'fail',
+      code: 'FILE_LINK',
+      message: 'model.safetensors: is a link',
+    }
+    const broken = judged({ files: [files({ result: { files: 1, checks: [link] } })] })
+    expect(failing(broken)).toEqual(['model.files', 'model.entry:model.safetensors'])
+    const silent = judged({ files: [files({ result: { files: 1 } })] })
+    expect(failing(silent)).toEqual(['model.files'])
+    expect(silent.checks.find(({ id }) => id === 'model.files')?.code).toBe('FILES_UNREAD')
   })
 
   it('accepts a route without reading only where the rule names it', () => {

@@ -1,14 +1,13 @@
 // The single owner of the policy that this room's tests start from, and of synthetic facts that satisfy it.
-import { createPublicKey, generateKeyPairSync } from 'node:crypto'
+import { createHash, createPublicKey, generateKeyPairSync } from 'node:crypto'
 import type { AttestationResult } from '../../attestation/index.ts'
 import { utf8Encode } from '../../attestation/lib/index.ts'
-import { createHash } from 'node:crypto'
 import type { Manifest } from '../../src/model/manifest.ts'
-import type { Content } from '../../src/model/sniff.ts'
 import { decodePolicy } from '../../src/policy/decode.ts'
 import type {
   EvidenceFact,
   Facts,
+  FileFormat,
   FilesFact,
   SavedVerdictFact,
   SignatureFact,
@@ -32,7 +31,7 @@ export function ago(seconds: number): string {
 
 function makeKey(): { pem: string; spki: string } {
   const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-  const pem = publicKey.export({ type: 'spki', format: 'pem' })
+  const pem = publicKey.export({ type: 'spki', format: 'pem' }) as string
   const der = createPublicKey(pem).export({ type: 'spki', format: 'der' })
   return { pem, spki: createHash('sha256').update(der).digest('hex') }
 }
@@ -142,16 +141,13 @@ export function badSignature(name: KeyName = 'release'): SignatureFact {
   }
 }
 
-export function content(
-  name: string,
-  changes: Partial<Content> = {},
-): FilesFact['formats'][number] {
+export function content(name: string, changes: Partial<FileFormat> = {}): FileFormat {
   const format = name.endsWith('.json') ? 'json' : 'safetensors'
   return { name, format, executable: false, why: 'seen', basis: 'content', ...changes }
 }
 
 export function files(
-  changes: Partial<FilesFact> & { result?: Partial<FilesFact['result']> } = {},
+  changes: Partial<Omit<FilesFact, 'result'>> & { result?: Partial<FilesFact['result']> } = {},
 ): FilesFact {
   const { result, ...rest } = changes
   return {
