@@ -19,6 +19,8 @@ export interface TarTreeOptions {
   readonly reportIgnored?: readonly string[]
   readonly defaultIgnores?: boolean
   readonly stripComponents?: number
+  /** The model is this directory of a container image, whose layer the archive is: see `TarOptions`. */
+  readonly within?: string
   readonly maxEntries?: number
 }
 
@@ -53,7 +55,8 @@ export class TarTree {
     if (++this.entries > maxEntries)
       throw new ZtError('MODEL_TOO_LARGE', `more than ${maxEntries} entries in the archive`)
     const pax = header.pax as { path?: string; linkpath?: string } | null | undefined
-    const name = this.#name(header.name, pax?.path, header.type === 'directory')
+    const full = this.#name(header.name, pax?.path, header.type === 'directory')
+    const name = full === null ? null : this.#inside(full, header.type === 'directory')
     if (name === null) return null
     if (header.type === 'directory') {
       if (name !== '') this.#insert(name, { kind: 'directory' })
@@ -102,6 +105,27 @@ export class TarTree {
     if (problem === null) return cut
     this.#refuse('NAME_UNSAFE', text, problem)
     return null
+  }
+
+  /** The name within the model's directory, or null where an entry of an image's layer is no part of it. */
+  #inside(name: string, directory: boolean): string | null {
+    const { within } = this.#options
+    if (within === undefined) return name
+    const cut = name.lastIndexOf('/')
+    const parent = cut < 0 ? '' : name.slice(0, cut)
+    const above = (path: string): boolean => path === '' || `${within}/`.startsWith(`${path}/`)
+    const deletes = name.slice(cut + 1).startsWith('.wh.')
+    // A deletion takes away what an earlier layer brought, so what is there depends on more than this layer.
+    if (deletes && (above(parent) || parent.startsWith(`${within}/`))) {
+      this.#refuse('NAME_UNSAFE', name, 'deletes what another layer of the image may hold')
+      return null
+    }
+    if (!directory && above(name)) {
+      this.#refuse('NAME_UNSAFE', name, "is not a directory, and stands where the model's must be")
+      return null
+    }
+    if (name === within) return ''
+    return name.startsWith(`${within}/`) ? name.slice(within.length + 1) : null
   }
 
   #cut(text: string, directory: boolean): string {

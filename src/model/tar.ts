@@ -33,6 +33,8 @@ export interface TarOptions extends TarLimits {
   readonly defaultIgnores?: boolean
   /** Leading parts of every name to drop, as `tar --strip-components`. Default 0: only a leading `./` is dropped. */
   readonly stripComponents?: number
+  /** The model is this directory of a container image's layer. The rest is passed over; a layer's deletions that touch it are refused. */
+  readonly within?: string
   readonly fsverity?: boolean
   readonly sniff?: boolean
   readonly signal?: AbortSignal

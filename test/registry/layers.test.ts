@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { Manifest } from '../../src/model/manifest.ts'
 import { rawArtifact, readArtifact, type Artifact } from '../../src/registry/artifact.ts'
-import { checkBijection, whyNotFromManifest } from '../../src/registry/bijection.ts'
+import { compareLayers, whyNotFromManifest } from '../../src/registry/layers.ts'
 import type { Descriptor } from '../../src/registry/client.ts'
 import { formatReference, parseReference } from '../../src/registry/reference.ts'
 
@@ -32,11 +32,11 @@ const title = (layer: Descriptor | undefined, annotations: Record<string, string
 })
 
 describe('deciding from the manifest alone', () => {
-  it('accepts exactly the signed files', () => {
+  it('accepts exactly the signed files', async () => {
     expect(whyNotFromManifest(artifact(), model())).toBeUndefined()
-    expect(checkBijection(artifact(), model())).toMatchObject([
-      { status: 'pass', id: 'registry.layers' },
-    ])
+    const comparison = await compareLayers(artifact(), model())
+    expect(comparison.checks).toMatchObject([{ status: 'pass', id: 'model.files' }])
+    expect([...comparison.contents.keys()]).toEqual(['config.json', 'sub/weights.bin'])
   })
 
   it('says when it can not be decided so', () => {
@@ -103,21 +103,29 @@ describe('deciding from the manifest alone', () => {
       ([a, b]) => [a!, b!, title(a, { 'org.cncf.model.filepath': 'sub' })],
       'LAYER_PATH',
     ],
-  ])('refuses %s', (_, change, code) => {
-    const checks = checkBijection(artifact(change), model())
-    expect(checks.filter((check) => check.status === 'fail').map((check) => check.code)).toContain(
+  ])('refuses %s', async (_, change, code) => {
+    const { checks } = await compareLayers(artifact(change), model())
+    expect(checks.filter(({ status }) => status === 'fail').map((check) => check.code)).toContain(
       code,
     )
-    expect(checks.some((check) => check.status === 'pass')).toBe(false)
+    expect(checks.some(({ status }) => status === 'pass')).toBe(false)
   })
 
-  it('does not look at sizes, which are claims', () => {
-    expect(
-      checkBijection(
-        artifact((layers) => layers.map((layer) => ({ ...layer, size: 1 }))),
-        model(),
-      )[0]?.status,
-    ).toBe('pass')
+  it('does not look at sizes, which are claims', async () => {
+    const wrong = artifact((layers) => layers.map((layer) => ({ ...layer, size: 1 })))
+    expect((await compareLayers(wrong, model())).checks[0]?.status).toBe('pass')
+  })
+
+  it('names what lies under a path that the signer chose to ignore', async () => {
+    const ignoring = model({ ignorePaths: ['logs'] })
+    const { ignored } = await compareLayers(
+      artifact((layers) => [
+        ...layers,
+        title(layers[0], { 'org.cncf.model.filepath': 'logs/run' }),
+      ]),
+      ignoring,
+    )
+    expect(ignored).toEqual(['logs/run'])
   })
 })
 
