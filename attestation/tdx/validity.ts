@@ -142,7 +142,7 @@ export function checkStatement(
         ]),
   ]
   if (content === null) return checks
-  const dates: Problem[] = signer === null ? [] : checkDates(signer, at)
+  const dates: Problem[] = []
   const late = (code: Code, message: string): void => {
     dates.push({
       code,
@@ -154,6 +154,7 @@ export function checkStatement(
   if (at < content.issueDate) late('COLLATERAL_NOT_YET_VALID', 'was issued after the stated time')
   else if (!(at <= content.nextUpdate))
     late('COLLATERAL_EXPIRED', 'was replaced before the stated time')
+  if (signer !== null) dates.push(...checkDates(signer, at))
   return [
     ...checks,
     settle(
