@@ -2,6 +2,7 @@
 // The entry point: finds the command, loads only that command's code, and turns what comes back into streams and an exit code.
 import { Command, CommanderError } from 'commander'
 import { EXIT } from './exit.ts'
+import { version } from './version.ts'
 
 /** What a command's module exports: `command()` makes its commander command; its action sets `process.exitCode`. */
 interface CommandModule {
@@ -14,6 +15,22 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<C
     verify: {
       summary: "verify a model's signature and every file",
       load: () => import('./verify.ts'),
+    },
+    admit: {
+      summary: 'one verdict for one model under a policy',
+      load: () => import('./admit.ts'),
+    },
+    attest: {
+      summary: 'judge the evidence of a confidential machine',
+      load: () => import('./attest.ts'),
+    },
+    binding: {
+      summary: 'the report data that binds a machine to a model',
+      load: () => import('./binding.ts'),
+    },
+    inspect: {
+      summary: 'show what is in a file, without verifying it',
+      load: () => import('./inspect.ts'),
     },
     policy: {
       summary: 'write a first policy, or explain one',
@@ -51,12 +68,6 @@ Examples:
   $ zt4ai verify ./my-model --key release.pub.pem
   $ zt4ai COMMAND --help          each command's options, with examples
 `
-
-async function version(): Promise<string> {
-  const { readFile } = await import('node:fs/promises')
-  const text = await readFile(new URL('../../../package.json', import.meta.url), 'utf8')
-  return (JSON.parse(text) as { version: string }).version
-}
 
 function fail(error: unknown): void {
   if (error instanceof CommanderError) {

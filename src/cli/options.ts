@@ -8,12 +8,12 @@ import { ZtError } from '../error.ts'
 
 const MAX_FILE = 4 * 1024 * 1024
 
-/** The bytes of a small file that an option names. @throws ZtError IO, TOO_LARGE */
-export function readBytes(path: string): Uint8Array {
+/** The bytes of a file that an option names; a small one unless told. @throws ZtError IO, TOO_LARGE */
+export function readBytes(path: string, maxBytes = MAX_FILE): Uint8Array {
   try {
     const stats = statSync(path)
-    if (stats.size > MAX_FILE)
-      throw new ZtError('TOO_LARGE', `the file is larger than ${MAX_FILE} bytes`, { path })
+    if (stats.size > maxBytes)
+      throw new ZtError('TOO_LARGE', `the file is larger than ${maxBytes} bytes`, { path })
     return readFileSync(path)
   } catch (cause) {
     if (cause instanceof ZtError) throw cause

@@ -52,18 +52,17 @@ export function renderVerdict(verdict: Verdict, colour: boolean): string {
   return `${lines.join('\n')}\n${renderChecks(verdict.checks, colour)}`
 }
 
-/** Just the checks, one line each and what belongs to those that did not pass. */
-export function renderChecks(checks: readonly Check[], colour: boolean): string {
+/** Just the checks, one line each and what belongs to those that did not pass; with `whole` also what passed ones compared. */
+export function renderChecks(checks: readonly Check[], colour: boolean, whole = false): string {
   const { rows, hidden } = bounded(checks)
   const width = Math.min(28, Math.max(...rows.map(({ id }) => title(id).length), 0))
-  const lines = rows.flatMap((check) => renderCheck(check, width, painter(colour)))
+  const lines = rows.flatMap((check) => renderCheck(check, width, painter(colour), whole))
   if (hidden > 0)
     lines.push(painter(colour)('dim', `  … and ${hidden} more: --json has every check`))
   return lines.map((line) => `${line}\n`).join('')
 }
 
 type Painter = (style: Style, text: string) => string
-
 
 function painter(colour: boolean): Painter {
   return (style, text) => (colour ? styleText(style, text) : text)
@@ -85,12 +84,12 @@ function bounded(checks: readonly Check[]): { rows: Check[]; hidden: number } {
   return { rows, hidden: checks.length - rows.length }
 }
 
-function renderCheck(check: Check, width: number, paint: Painter): string[] {
+function renderCheck(check: Check, width: number, paint: Painter, whole: boolean): string[] {
   const { mark, style } = MARKS[check.status]
   const lines = [
     `  ${paint(style, mark)} ${title(check.id).padEnd(width)}  ${shownName(check.message)}`,
   ]
-  if (check.status === 'pass') return lines
+  if (check.status === 'pass' && !whole) return lines
   const detail = (name: string, value: string | undefined): void => {
     if (value === undefined) return
     const [first = '', ...rest] = value.split('\n')
@@ -100,7 +99,7 @@ function renderCheck(check: Check, width: number, paint: Painter): string[] {
     if (rest.length > shown.length)
       lines.push(`                … and ${rest.length - shown.length} more`)
   }
-  if (check.status !== 'skip') detail('code', check.code)
+  if (check.status !== 'skip' && check.status !== 'pass') detail('code', check.code)
   detail('expected', check.expected)
   detail('actual', check.actual)
   detail('hint', check.hint)

@@ -5,7 +5,7 @@ import { decodeStatement } from '../bundle/statement.ts'
 import { ZtError } from '../error.ts'
 import { MANIFEST_SIGNATURE_TYPE } from '../policy/check-signers.ts'
 import type { Facts, SavedVerdictFact, SignatureFact, StatementFact } from '../policy/facts.ts'
-import type { Rule } from '../policy/policy.ts'
+import type { Measurement, Rule } from '../policy/policy.ts'
 import { REFERENCE_VALUES_TYPE } from '../policy/reference.ts'
 import type { Trust } from '../verify/result.ts'
 import { verifySignature, verifyStatement } from '../verify/statement.ts'
@@ -27,36 +27,65 @@ interface Wanted {
  * @throws ZtError if what the policy trusts can't be used to verify
  */
 export async function examineBundles(
-  { resolved, files }: LoadedPolicy,
+  policy: LoadedPolicy,
   rules: readonly Rule[],
   bundles: readonly NamedBytes[],
   at: Date,
 ): Promise<ExaminedBundles> {
   const machines = rules.flatMap((rule) => rule.machines ?? [])
-  const sources = machines.flatMap((name) =>
-    (resolved.policy.machines.get(name)?.measurements ?? []).flatMap((one) =>
-      one.kind === 'reference-values' ? [one] : [],
-    ),
-  )
+  const sources = statedBy(policy, machines)
   const wanted: Wanted = {
     signing: new Set(rules.flatMap(({ signedBy }) => [...signedBy.allOf, ...signedBy.anyOf])),
     admitting: new Set(rules.flatMap(({ admitted }) => admitted?.by ?? [])),
     stating: new Set(sources.map(({ signer }) => signer)),
   }
   const found: Found = { signatures: [], referenceValues: [], saved: [] }
-  for (const { bytes } of bundles) await examine(bytes, wanted, resolved.trust, at, found)
-  const named = new Map(
-    sources.flatMap(({ signer, file }) =>
-      file === null ? [] : [[`${signer}\n${file}`, { signer, file }]],
+  for (const { bytes } of bundles) await examine(bytes, wanted, policy.resolved.trust, at, found)
+  found.referenceValues.push(...(await namedStatements(policy, sources, at)))
+  return found
+}
+
+/** The statements of reference values for some machines alone: those that the policy names, and those among `bundles`. */
+export async function statementsFor(
+  policy: LoadedPolicy,
+  machines: readonly string[],
+  bundles: readonly NamedBytes[],
+  at: Date,
+): Promise<readonly StatementFact[]> {
+  const sources = statedBy(policy, machines)
+  const stating = new Set(sources.map(({ signer }) => signer))
+  const none = new Set<string>()
+  const found: Found = { signatures: [], referenceValues: [], saved: [] }
+  const wanted = { signing: none, admitting: none, stating }
+  for (const { bytes } of bundles) await examine(bytes, wanted, policy.resolved.trust, at, found)
+  return [...found.referenceValues, ...(await namedStatements(policy, sources, at))]
+}
+
+type Stated = Extract<Measurement, { kind: 'reference-values' }>
+
+function statedBy({ resolved }: LoadedPolicy, machines: readonly string[]): readonly Stated[] {
+  return machines.flatMap((name) =>
+    (resolved.policy.machines.get(name)?.measurements ?? []).flatMap((one) =>
+      one.kind === 'reference-values' ? [one] : [],
     ),
   )
-  for (const { signer, file } of named.values()) {
+}
+
+/** The statements that the policy itself names as files. */
+async function namedStatements(
+  { resolved, files }: LoadedPolicy,
+  sources: readonly Stated[],
+  at: Date,
+): Promise<readonly StatementFact[]> {
+  const found = new Map<string, StatementFact>()
+  for (const { signer, file } of sources) {
     const trust = resolved.trust.get(signer)
-    const bytes = files.get(file)
-    if (trust === undefined || bytes === undefined) continue
-    found.referenceValues.push({ signer, result: await verifyStatement(bytes, trust, at) })
+    const bytes = file === null ? undefined : files.get(file)
+    const key = JSON.stringify([signer, file])
+    if (trust === undefined || bytes === undefined || found.has(key)) continue
+    found.set(key, { signer, result: await verifyStatement(bytes, trust, at) })
   }
-  return found
+  return [...found.values()]
 }
 
 interface Found {

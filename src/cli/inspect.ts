@@ -1,0 +1,2 @@
+// TEMP
+export { command } from './binding.ts'
