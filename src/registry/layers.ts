@@ -9,7 +9,7 @@ import {
   nameProblem,
   shownName,
 } from '../model/name.ts'
-import { classify } from '../model/sniff.ts'
+import { guessFormat } from '../model/guess.ts'
 import { hashStream } from '../model/stream.ts'
 import { hashTar } from '../model/tar.ts'
 import type { Check } from '../verdict.ts'
@@ -42,12 +42,7 @@ export async function compareLayers(artifact: Artifact, model: Manifest): Promis
   const { layers, checks } = pathsOf(artifact.layers)
   const files = layers.map(({ path, layer }): HashedFile => {
     const parts = [{ start: 0, end: layer.size, digest: layer.digest.slice('sha256:'.length) }]
-    const content = classify({
-      name: path,
-      size: 1,
-      head: new Uint8Array(0),
-      tail: new Uint8Array(0),
-    })
+    const content = guessFormat(path)
     return { name: path, size: layer.size, parts, content }
   })
   return compareHashed(model, files, checks)

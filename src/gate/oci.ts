@@ -1,0 +1,110 @@
+// The single owner of a model in a registry as a source of facts: decided from manifests alone where that is sound, else streamed.
+import type { NamedBytes } from '../../attestation/index.ts'
+import { ZtError } from '../error.ts'
+import type { Comparison } from '../model/compare.ts'
+import type { Manifest } from '../model/manifest.ts'
+import type { FileFormat, FilesFact } from '../policy/facts.ts'
+import { readArtifact, type Artifact } from '../registry/artifact.ts'
+import type { FetchedManifest, Repository } from '../registry/client.ts'
+import { compareLayers, compareStreamed, whyNotFromManifest } from '../registry/layers.ts'
+import { formatReference, manifestPart, type Reference } from '../registry/reference.ts'
+import { fetchBundles } from '../registry/referrers.ts'
+import type { CompareRequest, ModelSource } from './admit.ts'
+
+export interface RegistrySource extends ModelSource {
+  /** The reference with the digest that was resolved: what must be deployed, whatever the tag says later. */
+  readonly pinned: Reference & { readonly digest: string }
+  readonly manifest: FetchedManifest
+  readonly artifact: Artifact
+}
+
+export interface RegistrySourceOptions {
+  /** Never read a layer: a model that its manifest can't decide about is not compared. For admission, which has milliseconds. */
+  readonly manifestOnly?: boolean
+  /** Read the layers even where the manifest is enough. */
+  readonly alwaysStream?: boolean
+  readonly name?: string
+}
+
+/**
+ * Resolves a reference once and gives the model behind it.
+ * @throws ZtError REGISTRY_NOT_FOUND, ARTIFACT_INVALID, and what the client throws
+ */
+export async function registrySource(
+  repository: Repository,
+  reference: Reference,
+  options: RegistrySourceOptions = {},
+): Promise<RegistrySource> {
+  const manifest = await repository.manifest(manifestPart(reference))
+  if (manifest === undefined) {
+    throw new ZtError('REGISTRY_NOT_FOUND', 'the registry has no such model', {
+      path: formatReference(reference),
+    })
+  }
+  const artifact = readArtifact(manifest)
+  const pinned = { ...reference, digest: manifest.digest }
+  const name = options.name ?? reference.repository.slice(reference.repository.lastIndexOf('/') + 1)
+  return {
+    pinned,
+    manifest,
+    artifact,
+    subject: { name, reference: formatReference(pinned) },
+    async bundles(): Promise<readonly NamedBytes[]> {
+      const found = await fetchBundles(repository, manifest.digest)
+      return found.map(({ digest, bytes }) => ({
+        name: `${formatReference(pinned)} referrer ${digest}`,
+        bytes,
+      }))
+    },
+    async compare(model: Manifest, request: CompareRequest): Promise<FilesFact | null> {
+      const why = whyNotFromManifest(artifact, model)
+      if (why === undefined && options.alwaysStream !== true) {
+        return factOf(model, await compareLayers(artifact, model), 'raw-bijection')
+      }
+      if (options.manifestOnly === true) return null
+      const { signal, onProgress } = request
+      const total = artifact.layers.reduce((sum, { size }) => sum + size, 0)
+      const comparison = await compareStreamed(repository, artifact, model, {
+        ...(signal === undefined ? {} : { signal }),
+        ...(onProgress === undefined
+          ? {}
+          : {
+              onBytes: (bytes) =>
+                onProgress({
+                  bytes,
+                  totalBytes: total,
+                  pieces: 0,
+                  totalPieces: artifact.layers.length,
+                }),
+            }),
+      })
+      return factOf(model, comparison, 'streamed')
+    },
+    whole(): Promise<readonly FilesFact[]> {
+      const result = {
+        missing: [],
+        extra: [],
+        changed: [],
+        ignored: [],
+        files: 0,
+        bytes: 0,
+        checks: [],
+      }
+      const root = manifest.digest.slice('sha256:'.length)
+      return Promise.resolve([
+        { root, manifest: null, route: 'manifest-digest', result, formats: [] },
+      ])
+    },
+  }
+}
+
+function factOf(
+  model: Manifest,
+  comparison: Comparison,
+  route: 'raw-bijection' | 'streamed',
+): FilesFact {
+  const { contents, ...result } = comparison
+  const basis = route === 'streamed' ? 'content' : 'name'
+  const formats = [...contents].map(([name, content]): FileFormat => ({ ...content, name, basis }))
+  return { root: model.root, manifest: model, route, result, formats }
+}
