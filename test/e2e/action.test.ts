@@ -77,10 +77,15 @@ function spawn(
   env: NodeJS.ProcessEnv,
 ): Promise<Omit<Ran, 'outputs'>> {
   return new Promise((resolve) => {
-    const child = execFile(command, args, { cwd: temp, env }, (error, stdout, stderr) => {
-      const status = error === null ? 0 : typeof error.code === 'number' ? error.code : -1
-      resolve({ status, stdout, stderr })
-    })
+    const child = execFile(
+      command,
+      args,
+      { cwd: temp, env, timeout: 30_000 },
+      (error, stdout, stderr) => {
+        const status = error === null ? 0 : typeof error.code === 'number' ? error.code : -1
+        resolve({ status, stdout, stderr })
+      },
+    )
     child.stdin?.end()
   })
 }
