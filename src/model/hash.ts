@@ -100,7 +100,7 @@ export interface PieceResult {
 export interface HashContext {
   readonly anchor: Anchor
   readonly kit: HashKit
-  /** `CHUNK + 1` bytes, reused. */
+  /** `CHUNK` bytes, reused. */
   readonly buffer: Buffer
   readonly fsverity: boolean
   /** The module sniff.ts, where the content is asked for. */
