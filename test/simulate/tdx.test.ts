@@ -157,6 +157,7 @@ describe('TDX negatives', () => {
     expect(new Set(TDX_NEGATIVES.map(({ name }) => name)).size).toBe(TDX_NEGATIVES.length)
   })
 
+  // That the verifier refuses each with its codes is test/attestation/tdx/simulated.test.ts. Here: that nothing but the stated fault is wrong.
   const OTHER_PCK_ISSUER = new Set(['pck-issued-by-root', 'pck-issued-by-the-other-ca'])
   const OTHER_PCK_KEY = new Set(['pck-of-another-key', 'pck-key-p384'])
   const OTHER_SIGNER_KEY = new Set([
@@ -195,12 +196,5 @@ describe('TDX negatives', () => {
       quote: true,
       qeReport: !OTHER_PCK_KEY.has(name),
     })
-  })
-
-  it.each(TDX_NEGATIVES)('$name: $why', ({ record, codes }) => {
-    const { evidence, trustedRoot } = record()
-    const judgement = judgeTdx(evidence, trustedRoot)
-    expect(judgement.accepted).toBe(false)
-    expect(judgement.codes).toEqual(expect.arrayContaining([...codes]))
   })
 })
