@@ -170,10 +170,16 @@ function parseRsa(bytes: Uint8Array): KeyKind {
   if (modulus === undefined || exponent === undefined || extra !== undefined) {
     invalid('an RSA key is malformed')
   }
-  const n = derInteger(modulus)
+  // read as bytes: a number of 4096 bits costs more than the rest of the certificate
+  if (modulus.tag !== TAG.integer) invalid('an RSA modulus is not an INTEGER')
+  const digits = modulus.content
+  const n = digits[0] === 0 ? digits.subarray(1) : digits
+  const negative = (digits[0] ?? 0) >= 0x80
   const e = derInteger(exponent)
-  if (n <= 0n || n % 2n === 0n || e < 3n || e % 2n === 0n) invalid('an RSA key is out of range')
-  const bits = n.toString(2).length
+  if (negative || (n.at(-1) ?? 0) % 2 === 0 || e < 3n || e % 2n === 0n) {
+    invalid('an RSA key is out of range')
+  }
+  const bits = n.length * 8 - Math.clz32(n[0] ?? 0) + 24
   if (bits < 2048 || bits > 8192) unsupported(`an RSA key of ${bits} bits`)
   return { type: 'rsa', bits, exponent: e }
 }

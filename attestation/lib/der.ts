@@ -53,7 +53,7 @@ export function parseDer(
   if (bytes.length > maxBytes) {
     throw new AttestationError('TOO_LARGE', `DER larger than ${maxBytes} bytes`)
   }
-  const value = parseAt(bytes, 0, bytes.length, maxDepth)
+  const value = parseAt(bytes, 0, bytes.length, maxDepth, [])
   if (value.end !== bytes.length) {
     throw new AttestationError(
       'TRAILING_DATA',
@@ -108,7 +108,14 @@ function octet(bytes: Uint8Array, at: number, end: number): number {
   return value
 }
 
-function parseAt(bytes: Uint8Array, start: number, end: number, depth: number): Value {
+/** @param stack the parts of the values around this one that were read so far */
+function parseAt(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  depth: number,
+  stack: Value[],
+): Value {
   const tag = octet(bytes, start, end)
   if ((tag & 0x1f) === 0x1f) refuse('a high tag number', start)
   if (tag === 0) refuse('an end-of-contents octet', start)
@@ -139,17 +146,20 @@ function parseAt(bytes: Uint8Array, start: number, end: number, depth: number): 
     refuse('a constructed form that DER does not have', start)
   }
   if (depth === 0) throw new AttestationError('TOO_LARGE', 'DER is nested too deeply')
-  const children: Value[] = []
+  const base = stack.length
   let next = at
   while (next < stop) {
-    const child = parseAt(bytes, next, stop, depth - 1)
-    const before = children.at(-1)
+    const child = parseAt(bytes, next, stop, depth - 1, stack)
+    const before = stack.length > base ? stack.at(-1) : undefined
     if (tag === TAG.set && before !== undefined && Buffer.compare(before.der, child.der) > 0) {
       refuse('a SET that is not in order', next)
     }
-    children.push(child)
+    stack.push(child)
     next = child.end
   }
+  // an array of the exact size: one that grows by itself reserves room for seventeen, and most values have two parts
+  const children = stack.slice(base)
+  while (stack.length > base) stack.pop()
   return new Value(bytes, tag, start, at, stop, children)
 }
 
