@@ -37,6 +37,8 @@ export interface TarOptions extends TarLimits {
   readonly within?: string
   readonly fsverity?: boolean
   readonly sniff?: boolean
+  /** Called for each file that is hashed: its bytes go to what it gives as well, in order, and `end` when the file ended. */
+  readonly tee?: (name: string) => { write(bytes: Uint8Array): void; end(): void } | null
   readonly signal?: AbortSignal
   /** Bytes that came in (packed). */
   readonly onProgress?: (progress: { readonly bytes: number }) => void
@@ -79,9 +81,14 @@ export async function hashTar(
     try {
       const name = tree.add(header)
       const sink = name === null ? null : new FileSink(name, kit, options)
-      data.on('data', (chunk) => sink?.update(chunk as Uint8Array))
+      const copy = name === null ? null : (options.tee?.(name) ?? null)
+      data.on('data', (chunk) => {
+        sink?.update(chunk as Uint8Array)
+        copy?.write(chunk as Uint8Array)
+      })
       data.on('end', () => {
         if (sink !== null) tree.addFile(sink.finish())
+        copy?.end()
         next()
       })
     } catch (error) {

@@ -8,11 +8,22 @@ const MODEL_ARTIFACT = 'application/vnd.cncf.model.manifest.v1+json'
 const MODEL_CONFIG = 'application/vnd.cncf.model.config.v1+json'
 
 /** Where each consumer looks for a layer's path. CRI-O reads `title` first, modctl only `filepath`: they must agree, or two consumers see two models. */
-export const PATH_ANNOTATIONS = [
+const PATH_ANNOTATIONS = [
   'org.opencontainers.image.title',
   'org.cncf.model.filepath',
   'org.cnai.model.filepath',
 ] as const
+
+/** A plain layer's path; undefined if it has none, or several that differ. */
+export function pathOf(layer: Descriptor): string | undefined {
+  const names = pathsNamed(layer)
+  return names.length === 1 ? names[0] : undefined
+}
+
+/** Every different path that the annotations of a layer name. */
+export function pathsNamed(layer: Descriptor): readonly string[] {
+  return [...new Set(PATH_ANNOTATIONS.flatMap((key) => layer.annotations?.[key] ?? []))]
+}
 
 /** A file of a model, as it becomes a layer. */
 export interface ModelFile {

@@ -13,11 +13,11 @@ import { guessFormat } from '../model/guess.ts'
 import { hashStream } from '../model/stream.ts'
 import { hashTar } from '../model/tar.ts'
 import type { Check } from '../verdict.ts'
-import { layerForm, PATH_ANNOTATIONS, type Artifact } from './artifact.ts'
+import { layerForm, pathsNamed, type Artifact } from './artifact.ts'
 import type { Descriptor, Repository } from './client.ts'
 
 /** Where KServe's ModelCar images keep the model. */
-const MODELCAR = 'models'
+export const MODELCAR = 'models'
 const MAX_BLOB = 16 * 2 ** 40
 
 /** Why the manifest alone can't decide about an artifact; undefined if it can. */
@@ -153,7 +153,7 @@ function pathsOf(layers: readonly Descriptor[]): {
   const checks: Check[] = []
   const named: { path: string; layer: Descriptor }[] = []
   for (const layer of layers) {
-    const names = [...new Set(PATH_ANNOTATIONS.flatMap((key) => layer.annotations?.[key] ?? []))]
+    const names = pathsNamed(layer)
     const path = names[0]
     if (path === undefined || names.length > 1) {
       checks.push(

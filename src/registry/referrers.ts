@@ -19,6 +19,7 @@ export const REFERRER_LIMITS = { descriptors: 256, pages: 16, blobBytes: 64 << 2
 export interface Referrer {
   readonly manifest: FetchedManifest
   readonly layers: readonly Descriptor[]
+  readonly annotations: Readonly<Record<string, string>>
 }
 
 /** The tag under which clients keep the list where a registry has no referrers API. */
@@ -99,7 +100,13 @@ export async function fetchReferrers(
     if (manifest === undefined) return []
     const subject = descriptorOf(manifest.json['subject'])
     return subject?.digest === digest
-      ? [{ manifest, layers: descriptorsOf(manifest.json, 'layers') }]
+      ? [
+          {
+            manifest,
+            layers: descriptorsOf(manifest.json, 'layers'),
+            annotations: textsOf(manifest.json['annotations']) ?? {},
+          },
+        ]
       : []
   })
 }
@@ -277,16 +284,23 @@ export function descriptorOf(value: unknown): Descriptor | undefined {
     size < 0
   )
     return undefined
-  const texts =
-    annotations === undefined || annotations === null ? undefined : Object.entries(annotations)
-  if (texts?.some(([, text]) => typeof text !== 'string') === true) return undefined
+  const texts = textsOf(annotations)
+  if (texts === undefined) return undefined
   return {
     mediaType,
     digest,
     size,
     ...(typeof artifactType === 'string' ? { artifactType } : {}),
-    ...(texts === undefined
-      ? {}
-      : { annotations: Object.fromEntries(texts as [string, string][]) }),
+    annotations: texts,
   }
+}
+
+/** Annotations: absent is none; undefined if it is anything but texts by name. */
+function textsOf(annotations: unknown): Readonly<Record<string, string>> | undefined {
+  if (annotations === undefined || annotations === null) return {}
+  if (typeof annotations !== 'object') return undefined
+  const texts = Object.entries(annotations)
+  return texts.every(([, text]) => typeof text === 'string')
+    ? (Object.fromEntries(texts))
+    : undefined
 }
