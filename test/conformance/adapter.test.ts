@@ -38,7 +38,7 @@ function call(
     ZT4AI_TRUSTED_ROOT: shared('vectors/oms/trusted_root.json'),
     SIGSTORE_ID_TOKEN: '',
   }
-  return spawnSync(ADAPTER, [operation, ...args], { env }).status ?? -1
+  return spawnSync(ADAPTER, [operation, ...args], { env, timeout: 60_000 }).status ?? -1
 }
 
 function write(name: string, content: string): string {
