@@ -1,6 +1,6 @@
 // The single owner of the Sigstore bundle's form as OMS uses it: what is read strictly, before anything is verified.
-import { AttestationError, bytesToHex, decode, parseJson } from '../../attestation/lib/index.ts'
-import type { Decoded, Decoder, JsonObject, JsonValue } from '../../attestation/lib/index.ts'
+import { AttestationError, decode, parseJson } from '../../attestation/lib/index.ts'
+import type { Decoder, JsonObject } from '../../attestation/lib/index.ts'
 import type { Code } from '../codes.ts'
 import { ZtError } from '../error.ts'
 

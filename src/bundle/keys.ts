@@ -53,7 +53,7 @@ export function describeKey(key: KeyObject): PublicKey {
   return {
     key,
     ...known,
-    hint: hex(key.export({ type: 'spki', format: 'pem' }) as string),
+    hint: hex(key.export({ type: 'spki', format: 'pem' })),
     spkiSha256: hex(key.export({ type: 'spki', format: 'der' })),
   }
 }

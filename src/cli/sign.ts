@@ -126,7 +126,9 @@ async function run(model: string, options: Options): Promise<void> {
           ...(line.onProgress === undefined ? {} : { onProgress: line.onProgress }),
         })
       : signArchive(archive, options, common, line.onProgress)
-  }).finally(line.done)
+  }).finally(() => {
+    line.done()
+  })
   report(signed, options.json === true)
   process.exitCode = signed.manifest === null ? EXIT.refused : EXIT.allowed
 }
@@ -157,7 +159,7 @@ function signArchive(
 ): Promise<SignedModel> {
   if (asksForReuse(options))
     throw new ZtError('USAGE', 'an archive is read whole: digests can only be reused on disk')
-  const { stream, name, signature, totalBytes } = archive
+  const { stream, name, signature } = archive
   return signTar(stream, {
     ...common,
     name,

@@ -7,20 +7,15 @@ import type { Trust } from '../verify/result.ts'
 import { archiveProgress, openArchive } from './archive.ts'
 import type { Archive } from './archive.ts'
 import { EXIT } from './exit.ts'
-import { addTrustedRoot, readTrustedRootOption } from './keyless.ts'
-import type { KeylessRootOptions } from './keyless.ts'
-import { interruptible, readAt, readCount, readIgnores, readText, repeatable } from './options.ts'
+import { interruptible, readAt, readCount, readIgnores, repeatable } from './options.ts'
 import { progressLine } from './progress.ts'
 import type { ProgressLine } from './progress.ts'
+import { addRegistry, type RegistryOptions } from './registry-options.ts'
 import { writeVerdict } from './render.ts'
+import { addTrust, readTrust, type TrustOptions } from './trust.ts'
 
-interface Options extends KeylessRootOptions {
+interface Options extends TrustOptions, RegistryOptions {
   readonly signature?: string
-  readonly key?: string
-  readonly ca: readonly string[]
-  readonly certificateIdentity?: string
-  readonly identity?: string
-  readonly issuer?: string
   readonly ignore: readonly string[]
   readonly ignoreUnsigned?: boolean
   readonly fsverity?: boolean
@@ -39,6 +34,7 @@ Examples:
   $ zt4ai verify ./my-model --identity release@example.org --issuer https://accounts.example.org \\
       --trusted-root trusted_root.json
   $ zt4ai verify weights.safetensors --signature weights.sig --key release.pub.pem --json
+  $ zt4ai verify oci://registry.example/team/my-model@sha256:DIGEST --key release.pub.pem
   $ zt4ai verify ./my-model --key release.pub.pem --ignore logs --at 2026-01-31T12:00:00Z
 `
 
@@ -49,26 +45,14 @@ export function command(): Command {
     .description(
       'Verify a model (a directory or one file): that the signer you trust signed exactly these files. You choose the method of trust; the signature never does.',
     )
-    .argument('<model>', 'the directory, the file, a tar or tar.gz, or - for one on standard input')
+    .argument(
+      '<model>',
+      'the directory, the file, a tar or tar.gz, - for one on standard input, or oci://HOST/REPOSITORY@sha256:DIGEST',
+    )
     .option(
       '--signature <file>',
       'the signature (default: MODEL/model.sig for a directory, MODEL.sig for a file)',
     )
-    .addOption(
-      new Option('--key <pem>', "the signer's public key").conflicts(['ca', 'identity', 'issuer']),
-    )
-    .addOption(
-      repeatable(
-        '--ca <pem>',
-        'root certificate that you trust to issue signers; there is no default',
-      ).conflicts(['identity', 'issuer']),
-    )
-    .option(
-      '--certificate-identity <name>',
-      'with --ca: the email, URI or DNS name that the signer must have, exactly',
-    )
-    .option('--identity <name>', 'keyless: the identity that the signer must have, exactly')
-    .option('--issuer <url>', 'keyless: who must have vouched for the identity, exactly')
     .addOption(repeatable('--ignore <path>', 'leave out this path, relative to the model'))
     .option('--ignore-unsigned', 'verify only the files that were signed, whatever else lies there')
     .option('--fsverity', 'also compare the fs-verity digests that the signer recorded')
@@ -86,12 +70,16 @@ export function command(): Command {
     .option('--json', 'write the verdict as JSON')
     .addHelpText('after', HELP)
     .action(run)
-  return addTrustedRoot(verify)
+  return addRegistry(addTrust(verify))
 }
 
 async function run(model: string, options: Options): Promise<void> {
   const trust = await readTrust(options)
   const at = readAt(options.at)
+  if (model.startsWith('oci://')) {
+    await runReference(model, options, trust, at)
+    return
+  }
   const archive = await openArchive(model, options.signature)
   const line = progressLine('verifying')
   const { verdict } = await interruptible((signal) => {
@@ -108,7 +96,36 @@ async function run(model: string, options: Options): Promise<void> {
           ...(line.onProgress === undefined ? {} : { onProgress: line.onProgress }),
         })
       : verifyArchive(archive, options, common, line.onProgress)
-  }).finally(line.done)
+  }).finally(() => {
+    line.done()
+  })
+  writeVerdict(verdict, options.json === true)
+  process.exitCode = verdict.decision === 'allow' ? EXIT.allowed : EXIT.refused
+}
+
+async function runReference(
+  reference: string,
+  options: Options,
+  trust: Trust,
+  at: Date,
+): Promise<void> {
+  const [{ connect, openReference }, { verifyReference }] = await Promise.all([
+    import('./registry.ts'),
+    import('../gate/verify-oci.ts'),
+  ])
+  const line = progressLine('verifying')
+  const { verdict } = await interruptible(async (signal) => {
+    const connection = connect(options, signal)
+    try {
+      const source = await openReference(reference, connection)
+      const watch = line.onProgress === undefined ? {} : { onProgress: line.onProgress }
+      return await verifyReference(source, trust, at, { signal, ...watch })
+    } finally {
+      connection.transport.close()
+    }
+  }).finally(() => {
+    line.done()
+  })
   writeVerdict(verdict, options.json === true)
   process.exitCode = verdict.decision === 'allow' ? EXIT.allowed : EXIT.refused
 }
@@ -142,7 +159,7 @@ function verifyArchive(
 ): Promise<ModelResult> {
   if (options.digestCache !== undefined)
     throw new ZtError('USAGE', 'an archive is read whole: --digest-cache is for models on disk')
-  const { stream, name, signature, totalBytes } = archive
+  const { stream, name, signature } = archive
   return examineTar(stream, {
     ...common,
     name,
@@ -151,30 +168,4 @@ function verifyArchive(
     ...(options.stripComponents === undefined ? {} : { stripComponents: options.stripComponents }),
     ...archiveProgress(archive, onProgress),
   })
-}
-
-/** The one kind of trust that the options name. @throws ZtError USAGE */
-async function readTrust(options: Options): Promise<Trust> {
-  const { key, ca, certificateIdentity, identity, issuer } = options
-  const keyless = identity !== undefined || issuer !== undefined
-  if (certificateIdentity !== undefined && ca.length === 0)
-    throw new ZtError('USAGE', '--certificate-identity goes with --ca')
-  if ((options.trustedRoot !== undefined || options.fetchTrustedRoot === true) && !keyless)
-    throw new ZtError('USAGE', 'a trusted root goes with --identity and --issuer')
-  if (key !== undefined) return { kind: 'key', publicKey: readText(key) }
-  if (ca.length > 0)
-    return {
-      kind: 'certificate',
-      roots: ca.map(readText).join('\n'),
-      ...(certificateIdentity === undefined ? {} : { identity: certificateIdentity }),
-    }
-  if (!keyless)
-    throw new ZtError('USAGE', 'nothing says whom to trust', {
-      hint: 'give --key, or --ca, or --identity with --issuer',
-    })
-  if (identity === undefined || issuer === undefined)
-    throw new ZtError('USAGE', '--identity and --issuer go together', {
-      hint: 'an identity means nothing without the one who vouches for it',
-    })
-  return { kind: 'keyless', identity, issuer, trustedRoot: await readTrustedRootOption(options) }
 }

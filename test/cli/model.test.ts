@@ -43,7 +43,7 @@ function run(
       encoding: 'utf8',
       env: { PATH: process.env['PATH'] ?? '', ...more.env },
       input: more.input ?? '',
-    timeout: 60_000,
+      timeout: 60_000,
     },
   )
   return { code: status, out: stdout, err: stderr }

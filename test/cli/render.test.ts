@@ -75,7 +75,7 @@ describe('the table', () => {
       verdict([fail(name), { ...fail(name), expected: name, actual: name, hint: name }]),
       false,
     )
-    // eslint-disable-next-line no-control-regex -- that is what must not be there
+
     expect(text).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u202e]/)
     expect(text.split('\n').filter((line) => line.startsWith('  ✓ model.files'))).toEqual([])
   })

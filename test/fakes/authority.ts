@@ -65,9 +65,7 @@ export function issue(subject: Party, options: CertificateOptions = {}): string 
   ]
   const extensions: Extension[] = [
     standard.basicConstraints(ca),
-    ...(options.keyUsage === null
-      ? []
-      : [standard.keyUsage(...(usage as Parameters<typeof standard.keyUsage>))]),
+    ...(options.keyUsage === null ? [] : [standard.keyUsage(...usage)]),
     ...(options.extKeyUsage === null || extended.length === 0
       ? []
       : [{ oid: '2.5.29.37', value: sequence(...extended.map(oid)) }]),

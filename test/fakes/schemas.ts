@@ -21,7 +21,7 @@ export function omsSchemas(): NonNullable<typeof made> {
   for (const name of ['predicate', 'statement', 'envelope', 'bundle'])
     ajv.addSchema(json(shared(`vectors/oms-spec/schemas/${name}.schema.json`)))
   const validate = (id: string, value: unknown): void => {
-    if (ajv.validate(`https://model_signing/${id}/v1.0/schema`, value) !== true)
+    if (!ajv.validate(`https://model_signing/${id}/v1.0/schema`, value))
       throw new Error(`${id}: ${ajv.errorsText()}`)
   }
   made = {
@@ -35,9 +35,9 @@ export function omsSchemas(): NonNullable<typeof made> {
       validate('statement', statement)
       validate('predicate', statement.predicate)
     },
-    valid: (bundle) => ajv.validate('https://model_signing/bundle/v1.0/schema', bundle) === true,
+    valid: (bundle) => ajv.validate('https://model_signing/bundle/v1.0/schema', bundle),
     validStatement: (statement) =>
-      ajv.validate('https://model_signing/statement/v1.0/schema', statement) === true,
+      ajv.validate('https://model_signing/statement/v1.0/schema', statement),
   }
   return made
 }

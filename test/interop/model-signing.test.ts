@@ -44,7 +44,7 @@ class Reference {
     this.#process.stdin.write(`${JSON.stringify(job)}\n`)
     const { value, done } = await this.#answers.next()
     if (done === true) throw new Error('the reference implementation ended')
-    return JSON.parse(value as string) as Answer
+    return JSON.parse(value) as Answer
   }
 
   end(): void {

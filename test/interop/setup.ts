@@ -1,5 +1,6 @@
 // Makes the virtual environment with the Python package model-signing, once, beside the checkout's other build output.
 import { execFileSync } from 'node:child_process'
+import type { ExecFileSyncOptions } from 'node:child_process'
 import { existsSync, rmSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { REPOSITORY } from '../shared.ts'
@@ -23,7 +24,7 @@ function installed(): boolean {
 export function setup(): void {
   if (installed()) return
   rmSync(ENVIRONMENT, { recursive: true, force: true })
-  const options = { stdio: ['ignore', 'inherit', 'inherit'] } as const
+  const options: ExecFileSyncOptions = { stdio: ['ignore', 'inherit', 'inherit'] }
   execFileSync('python3', ['-m', 'venv', ENVIRONMENT], options)
   execFileSync(
     PYTHON,
