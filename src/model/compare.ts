@@ -162,12 +162,7 @@ function underSignedNames<F extends { readonly name: string }>(
   signed: ReadonlyMap<string, Signed>,
 ): Map<string, F> {
   const itself = single && signed.size === 1 && signed.has('.')
-  return new Map(
-    files.map((file) => {
-      const name = itself ? '.' : file.name
-      return [name, { ...file, name }]
-    }),
-  )
+  return new Map(files.map((file) => (itself ? ['.', { ...file, name: '.' }] : [file.name, file])))
 }
 
 /** Which files to read. One whose size is not the signed size is changed, whatever its bytes are. */

@@ -408,9 +408,14 @@ class Walker {
 
   #refuseLink(name: string): void {
     this.checks.push(
-      entryProblem('FILE_LINK', name, 'is a symbolic link, or lies behind one', {
-        hint: 'copy the model with its links followed (cp -rL), or allow links that stay inside',
-      }),
+      entryProblem(
+        'FILE_LINK',
+        name,
+        'is a symbolic link, or what should be a directory above it is none',
+        {
+          hint: 'copy the model with its links followed (cp -rL), or allow links that stay inside',
+        },
+      ),
     )
   }
 
