@@ -83,7 +83,7 @@ export function appraiseSnp(
   const waived = new Set<string>()
   for (const [rule, option] of RULES) {
     const check = rule(facts, policy)
-    if (option === undefined || !loosened.has(option) || check.status !== 'pass') {
+    if (option === undefined || !loosened.has(option) || check.status === 'fail') {
       checks.push(check)
       continue
     }
@@ -98,7 +98,11 @@ export function appraiseSnp(
       })
     } else {
       checks.push(
-        warn(check.id, 'WAIVED', `${option} waives what is satisfied here: ${check.message}`),
+        warn(
+          check.id,
+          'WAIVED',
+          `${option} waives what this report does not need: ${check.message}`,
+        ),
       )
     }
   }
