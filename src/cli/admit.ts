@@ -19,12 +19,13 @@ import { writeAtomically } from '../sign/atomic.ts'
 import { EXIT } from './exit.ts'
 import { interruptible, readAt, readBytes, readIgnores, readText, repeatable } from './options.ts'
 import { progressLine } from './progress.ts'
+import { addRegistry, type RegistryOptions } from './registry-options.ts'
 import { runReplay } from './replay.ts'
 import { writeVerdict } from './render.ts'
 import { addSaving, checkSaving, saveAdmission, type SaveOptions } from './save.ts'
 
 /** What `run`, `admit` and others ask in the same way. */
-export interface QuestionOptions {
+export interface QuestionOptions extends RegistryOptions {
   readonly policy?: string
   readonly name?: string
   readonly signature: readonly string[]
@@ -79,7 +80,7 @@ export function command(): Command {
 
 /** Adds the options of the question. */
 export function addQuestion(to: Command): Command {
-  return to
+  return addRegistry(to)
     .option('--policy <file>', 'the policy')
     .option(
       '--name <name>',
@@ -135,7 +136,10 @@ async function writeAdmission(admission: Admission, options: Options): Promise<v
 }
 
 /** The request that the options ask, with every file read. @throws ZtError USAGE, and what reading throws */
-export async function readQuestion(model: string, options: QuestionOptions): Promise<AdmitRequest> {
+export async function readQuestion(
+  model: string | ModelSource,
+  options: QuestionOptions,
+): Promise<AdmitRequest> {
   if (options.policy === undefined)
     throw new ZtError('USAGE', 'nothing says what is allowed', {
       hint: 'give --policy FILE; `zt4ai policy init` writes a first one',
@@ -144,7 +148,7 @@ export async function readQuestion(model: string, options: QuestionOptions): Pro
   const challenge = readChallenge(options)
   const now = new Date()
   return {
-    model: await openModel(model, options),
+    model: typeof model === 'string' ? await openModel(model, options) : model,
     policy,
     at: options.at === undefined ? now : readAt(options.at),
     now,
@@ -158,7 +162,11 @@ export async function readQuestion(model: string, options: QuestionOptions): Pro
 }
 
 async function openModel(model: string, options: QuestionOptions): Promise<ModelSource> {
-  if (!model.startsWith('oci://') && !existsSync(model))
+  if (model.startsWith('oci://')) {
+    const { connect, openReference } = await import('./registry.ts')
+    return openReference(model, connect(options))
+  }
+  if (!existsSync(model))
     throw new ZtError('MODEL_NOT_FOUND', 'there is nothing at this path', { path: model })
   const { pathSource } = await import('../gate/source.ts')
   return pathSource(model, {

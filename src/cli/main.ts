@@ -32,6 +32,19 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<C
       summary: 'show what is in a file, without verifying it',
       load: () => import('./inspect.ts'),
     },
+    push: { summary: 'put a signed model into a registry', load: () => import('./push.ts') },
+    attach: {
+      summary: 'attach a signature, saved verdict or evidence to a model in a registry',
+      load: () => import('./attach.ts'),
+    },
+    promote: {
+      summary: 'admit a model, then move it to a production repository',
+      load: () => import('./promote.ts'),
+    },
+    pull: {
+      summary: 'write a model from a registry to disk, if it verifies',
+      load: () => import('./pull.ts'),
+    },
     policy: {
       summary: 'write a first policy, or explain one',
       load: () => import('./policy.ts'),

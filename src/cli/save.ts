@@ -30,11 +30,15 @@ export function addSaving(to: Command): Command {
   to.option(
     '--save <file>',
     'write the verdict as a signed bundle, FILE.replay.json (everything that led to it) and, with a key, FILE.ear',
-  )
-    .option('--sign-key <pem>', 'with --save: private key that signs the verdict')
+  ).option('--verifier <uri>', 'with --save: who verified, as a URI')
+  return addVerdictSigning(to)
+}
+
+/** Adds the options that say how a verdict is signed. */
+export function addVerdictSigning(to: Command): Command {
+  to.option('--sign-key <pem>', 'private key that signs the verdict')
     .option('--sign-certificate <pem>', "with --sign-key: the key's certificate")
     .addOption(repeatable('--sign-chain <pem>', 'with --sign-certificate: its chain'))
-    .option('--verifier <uri>', 'with --save: who verified, as a URI')
   return addKeylessSigning(to)
 }
 
@@ -65,7 +69,7 @@ export async function saveAdmission(admission: Admission, options: SaveOptions):
   if (save === undefined) return
   const { saveVerdict, verdictEar } = await import('../gate/saved.ts')
   const { writeReplay } = await import('../gate/replay.ts')
-  const { signer, key } = await readSigner(options)
+  const { signer, key } = await readVerdictSigner(options)
   writeAtomically(replayPath(save), utf8Encode(writeReplay(admission)))
   if (key !== null && key.publicKey.algorithm !== 'ecdsa-p521')
     writeAtomically(
@@ -85,7 +89,8 @@ export async function saveAdmission(admission: Admission, options: SaveOptions):
   writeAtomically(save, bundle)
 }
 
-async function readSigner(
+/** The signer of verdicts that the options name. @throws ZtError USAGE, and what reading keys throws */
+export async function readVerdictSigner(
   options: SaveOptions,
 ): Promise<{ readonly signer: Signer; readonly key: PrivateKey | null }> {
   const keyless = await readKeylessSigner(options)

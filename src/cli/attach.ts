@@ -1,0 +1,69 @@
+// The single owner of `zt4ai attach`: a bundle (signature, saved verdict, statement) beside a model in a registry.
+import { Command } from 'commander'
+import { decodeBundle, MAX_BUNDLE } from '../bundle/bundle.ts'
+import { decodeStatement } from '../bundle/statement.ts'
+import { bundleAnnotations } from '../gate/promote.ts'
+import { attach, BUNDLE_TYPE, IMAGE_MANIFEST } from '../registry/referrers.ts'
+import { formatReference } from '../registry/reference.ts'
+import { readBytes } from './options.ts'
+import { addRegistry, type RegistryOptions } from './registry-options.ts'
+import { connect, openReference } from './registry.ts'
+
+const EVIDENCE_TYPE = 'application/vnd.zt4ai.evidence.v1+json'
+
+const HELP = `
+A bundle is attached in cosign's layout. An evidence file gets its own media type. Nothing is verified here: whoever reads it verifies.
+
+Examples:
+  $ zt4ai attach ./my-model/model.sig oci://registry.example/team/my-model@sha256:DIGEST
+  $ zt4ai attach verdict.bundle oci://registry.example/team/my-model:v1
+`
+
+/** The command. */
+export function command(): Command {
+  const attaching = new Command('attach')
+    .summary('attach a signature, saved verdict or evidence to a model in a registry')
+    .description(
+      'Attach a Sigstore bundle or an evidence file as a referrer of a model in a registry.',
+    )
+    .argument('<file>', 'the bundle or evidence file')
+    .argument('<reference>', 'oci://HOST/REPOSITORY[:TAG][@sha256:DIGEST]')
+    .addHelpText('after', HELP)
+    .action(run)
+  return addRegistry(attaching)
+}
+
+async function run(file: string, to: string, options: RegistryOptions): Promise<void> {
+  const content = readBytes(file, MAX_BUNDLE)
+  const kind = await kindOf(content)
+  const connection = connect(options)
+  try {
+    const source = await openReference(to, connection)
+    const { manifest, pinned } = source
+    const subject = {
+      mediaType: manifest.mediaType || IMAGE_MANIFEST,
+      digest: manifest.digest,
+      size: manifest.bytes.length,
+    }
+    const digest = await attach(connection.repository(pinned), { subject, content, ...kind })
+    process.stdout.write(
+      `${formatReference({ host: pinned.host, repository: pinned.repository, digest })}\n`,
+    )
+  } finally {
+    connection.transport.close()
+  }
+}
+
+async function kindOf(
+  content: Uint8Array,
+): Promise<{ mediaType: string; annotations: Record<string, string> }> {
+  const { readEvidenceFile } = await import('../../attestation/index.ts')
+  try {
+    readEvidenceFile(content)
+    return { mediaType: EVIDENCE_TYPE, annotations: {} }
+  } catch {
+    // Then it must be a bundle.
+  }
+  const { predicateType } = decodeStatement(decodeBundle(content).envelope.payload)
+  return { mediaType: BUNDLE_TYPE, annotations: bundleAnnotations(predicateType) }
+}
