@@ -2,8 +2,10 @@
 import { describe, expect, it } from 'vitest'
 import { decodeSnpPolicy, STRICT_SNP_POLICY, waivers } from '../../../attestation/snp/policy.ts'
 import { SNP_DEFAULTS, simulateSnp } from '../../../src/simulate/index.ts'
-import type { SnpReportFields } from '../../../src/simulate/snp.ts'
+import type { SnpRequest } from '../../../src/simulate/index.ts'
 import { failures, having, judge } from './machine.ts'
+
+type Fields = NonNullable<SnpRequest['report']>
 
 describe('decodeSnpPolicy', () => {
   it('gives the strict defaults for what is left out', () => {
@@ -105,7 +107,7 @@ describe('every option', () => {
   const low = { ...SNP_DEFAULTS.Genoa.tcb, snp: 22 }
 
   /** policy, report that satisfies it, report that does not, the one check that fails. */
-  const CASES: [object, Partial<SnpReportFields>, Partial<SnpReportFields>, string][] = [
+  const CASES: [object, Fields, Fields, string][] = [
     [{ policyBits: { SMT: 'refused' } }, { policy: 0x20000n }, {}, 'snp.policy-bits POLICY_BITS'],
     [
       { policyBits: { SINGLE_SOCKET: 'required' } },

@@ -2,6 +2,9 @@
 import { describe, expect, it } from 'vitest'
 import { AttestationError } from '../../../attestation/error.ts'
 import { NO_ENDORSEMENTS } from '../../../attestation/endorsements.ts'
+import { attest } from '../../../attestation/attest.ts'
+import { readEvidence } from '../../../attestation/evidence/detect.ts'
+import { parseReport } from '../../../attestation/snp/report.ts'
 import { attestSnp } from '../../../attestation/snp/attest.ts'
 import type { SnpOptions } from '../../../attestation/snp/attest.ts'
 import { parseLeaf } from '../../../attestation/snp/certificate.ts'
@@ -198,6 +201,15 @@ describe.runIf(haveShared)('recorded/snp', () => {
       const run = () => attestSnp(evidence(raw), NO_ENDORSEMENTS, STRICT_SNP_POLICY, NOW, NOW)
       expect(run).toThrow(AttestationError)
     }
+  })
+
+  it('malformed: the raw ioctl response is unwrapped, and its report is read', () => {
+    const found = readEvidence(sampleFile('malformed/snp_report_msg_resp.bin'))
+    expect(found.platform).toBe('sev-snp')
+    expect(parseReport(found.raw).version).toBe(2)
+    const result = attest(found, NO_ENDORSEMENTS, {}, NOW, NOW)
+    expect(result).toMatchObject({ accepted: false, claims: null })
+    expect(failures(result)).toContain('snp.signature CERT_MISSING')
   })
 
   it('every product’s chain file, in the order of KDS', () => {
