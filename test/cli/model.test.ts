@@ -1,6 +1,17 @@
 // `zt4ai sign` and `zt4ai verify` as a person runs them: exit codes, streams, help, and which code gets loaded.
-import { spawnSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { spawn, spawnSync } from 'node:child_process'
+import { setTimeout as pause } from 'node:timers/promises'
+import {
+  existsSync,
+  readlinkSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -199,6 +210,38 @@ it('digests are reused only from a signature that verifies, and that is said', (
   const cache = join(base, 'digests.cache')
   expect(run(['verify', path, '--key', pub, '--digest-cache', cache]).code).toBe(0)
   expect(run(['sign', path, '--key', key, '--digest-cache', cache]).code).toBe(0)
+})
+
+/** True once a process has the file open, where that can be seen. */
+function reads(pid: number | undefined, file: string): boolean {
+  const open = `/proc/${pid ?? 0}/fd`
+  if (!existsSync(open)) return true
+  return readdirSync(open).some((fd) => {
+    try {
+      return readlinkSync(join(open, fd)) === file
+    } catch {
+      return false
+    }
+  })
+}
+
+it('Ctrl-C while hashing leaves nothing behind, and an older signature as it was', async () => {
+  const big = join(base, 'big')
+  mkdirSync(big)
+  writeFileSync(join(big, 'model.sig'), 'the older one')
+  writeFileSync(join(big, 'weights'), '')
+  truncateSync(join(big, 'weights'), 64e9) // a hole: takes no room, and half a minute to hash
+  const child = spawn(process.execPath, [MAIN, 'sign', big, '--key', key])
+  let err = ''
+  child.stderr.on('data', (chunk: Buffer) => (err += chunk.toString()))
+  const ended = new Promise<number | null>((resolveCode) => child.on('exit', resolveCode))
+  while (child.exitCode === null && !reads(child.pid, join(big, 'weights'))) await pause(20)
+  child.kill('SIGINT')
+  const code = await ended
+  expect(code).toBe(3)
+  expect(err).toContain('INTERRUPTED')
+  expect(readdirSync(big).sort()).toEqual(['model.sig', 'weights'])
+  expect(readFileSync(join(big, 'model.sig'), 'utf8')).toBe('the older one')
 })
 
 it.each(['sign', 'verify'])('%s --help has examples', (command) => {
