@@ -67,11 +67,6 @@ export function decodeStatement(payload: Uint8Array): Statement {
   return { predicateType: decoded.predicateType, subjects: decoded.subject, json }
 }
 
-/** True if a statement's predicate is a model's, of any version. */
-export function isModelPredicate(predicateType: string): boolean {
-  return PREDICATE_V1.test(predicateType) || predicateType === OLD_PREDICATE_TYPE
-}
-
 /**
  * The manifest that a statement signs. Never throws: everything that is wrong comes back as problems.
  * `oldEncoding` says that the signature is over release 0.2.0's encoding, which goes with its predicate and with no other.

@@ -1,5 +1,4 @@
 // The single owner of the port between a signature and its three methods: what a method's verifier is given, and what it must answer.
-import type { Bundle } from '../bundle/bundle.ts'
 import type { Check } from '../verdict.ts'
 import type { Signer, SigningTime, Trust } from './result.ts'
 
@@ -8,7 +7,9 @@ export type CertificateTrust = Extract<Trust, { kind: 'certificate' }>
 export type KeylessTrust = Extract<Trust, { kind: 'keyless' }>
 
 /**
- * The answer of one method. `signer` is null if any check failed: nothing of the payload is looked at then.
+ * The answer of one method's verifier. What it is given was decoded strictly before: media type, one material kind, canonical base64, one
+ * signature, size limits. A refusal is a failed check; a ZtError is thrown only where the caller's own trust material can't be read.
+ * `signer` is null if any check failed: nothing of the payload is looked at then.
  * Checks have unique ids that start with `signature.`; all failing ones are listed.
  */
 export interface MaterialResult {
@@ -19,18 +20,6 @@ export interface MaterialResult {
   /** True if the signature is over the pre-authentication encoding of release 0.2.0 and not over DSSE's. */
   readonly oldEncoding: boolean
 }
-
-/**
- * A method's verifier. The decoder has already checked the bundle's form: media type, one material kind (the one that `trust` asks for),
- * canonical base64, one signature, size limits. `bytes` is the whole bundle as it was read. `at` is the caller's time.
- * A refusal is a failed check; a ZtError is thrown only where no answer can be reached (the caller's own trust material can't be read).
- */
-export type MaterialVerifier<T extends Trust> = (
-  bundle: Bundle,
-  bytes: Uint8Array,
-  trust: T,
-  at: Date,
-) => MaterialResult | Promise<MaterialResult>
 
 /** The answer where the bundle was signed by another method than the one that the caller trusts. */
 export function wrongMaterial(expected: string, actual: string): MaterialResult {
