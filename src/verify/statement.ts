@@ -78,7 +78,7 @@ async function authenticate(
   const checks = [bundle.check, ...result.checks]
   const { signer } = result
   if (signer === null || result.checks.some((check) => check.status === 'fail'))
-    return { checks: orderedFailure(checks), authenticated: null, inputs }
+    return { checks: refused(checks), authenticated: null, inputs }
   const { payload, payloadType } = bundle.value.envelope
   if (payloadType !== IN_TOTO) {
     checks.push({
@@ -141,7 +141,7 @@ async function verifyMaterial(
 }
 
 /** A method that gives no signer must say why; if it did not, that is a refusal too. */
-function orderedFailure(checks: readonly Check[]): Check[] {
+function refused(checks: readonly Check[]): Check[] {
   if (checks.some((check) => check.status === 'fail')) return [...checks]
   return [
     ...checks,
