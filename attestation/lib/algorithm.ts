@@ -184,13 +184,26 @@ function parseRsa(bytes: Uint8Array): KeyKind {
   return { type: 'rsa', bits, exponent: e }
 }
 
+/** Everything before the coordinates of an uncompressed point of P-256. */
+const P256_SPKI = Buffer.from('3059301306072a8648ce3d020106082a8648ce3d03010703420004', 'hex')
+
 /**
  * Imports a SubjectPublicKeyInfo.
  * @throws AttestationError CERT_INVALID where OpenSSL refuses the key, for example a point that is not on its curve
  */
 export function importKey(spki: Uint8Array): KeyObject {
   try {
-    return createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' })
+    const bytes = Buffer.from(spki)
+    // OpenSSL takes half the time for the same point as a JWK, and also refuses one that is not on the curve
+    if (
+      bytes.length === P256_SPKI.length + 64 &&
+      bytes.subarray(0, P256_SPKI.length).equals(P256_SPKI)
+    ) {
+      const x = bytes.toString('base64url', P256_SPKI.length, P256_SPKI.length + 32)
+      const y = bytes.toString('base64url', P256_SPKI.length + 32)
+      return createPublicKey({ key: { kty: 'EC', crv: 'P-256', x, y }, format: 'jwk' })
+    }
+    return createPublicKey({ key: bytes, format: 'der', type: 'spki' })
   } catch (cause) {
     throw new AttestationError('CERT_INVALID', 'a public key could not be imported', { cause })
   }

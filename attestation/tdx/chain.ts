@@ -1,6 +1,6 @@
 // The single owner of Intel's certificate chain for quoting: root (pinned) → Platform or Processor CA → PCK, its roles, algorithms and links.
 import { AttestationError } from '../error.ts'
-import { utf8Decode } from '../lib/bytes.ts'
+import { equalBytes, utf8Decode } from '../lib/bytes.ts'
 import { checkPath } from '../lib/chain.ts'
 import type { Problem } from '../lib/chain.ts'
 import { parsePem } from '../lib/pem.ts'
@@ -137,7 +137,9 @@ function readChain(
 ): Read {
   const text = data.at(-1) === 0 ? data.subarray(0, -1) : data
   try {
-    const path = parsePem(utf8Decode(text), 'CERTIFICATE', { max: 3 }).map(parseCertificate)
+    const path = parsePem(utf8Decode(text), 'CERTIFICATE', { max: 3 }).map(
+      (der) => known(der, candidates) ?? parseCertificate(der),
+    )
     if (path.length === 3) return { path, problems: [] }
     const message = `the PCK chain has ${path.length} certificates, not 3`
     return { path, problems: [{ code: 'CHAIN_INVALID', message }] }
@@ -150,6 +152,11 @@ function readChain(
   }
 }
 
+/** The same certificate, if it was read before: the root comes with every chain. */
+function known(der: Uint8Array, candidates: readonly Certificate[]): Certificate | undefined {
+  return candidates.find((cert) => equalBytes(cert.der, der))
+}
+
 /** A PCK certificate, its issuer and the issuer's issuer by exact names, from the endorsements. Links are verified by the caller. */
 function chainAmong(
   candidates: readonly Certificate[],
@@ -158,7 +165,7 @@ function chainAmong(
   const given = trustRoots.flatMap(({ certificate }) => certificate ?? [])
   const pool = [...candidates, ...given]
   const issuerOf = (cert: Certificate): Certificate | undefined =>
-    pool.find((each) => Buffer.compare(each.subject.der, cert.issuer.der) === 0)
+    pool.find((each) => equalBytes(each.subject.der, cert.issuer.der))
   const leaf = candidates.find(({ extensions }) => extensions.has(SGX_EXTENSION))
   const intermediate = leaf && issuerOf(leaf)
   const root = intermediate && issuerOf(intermediate)

@@ -76,17 +76,30 @@ export interface QeIdentity {
 
 const u16 = decode.integer({ min: 0, max: 65_535 })
 const number = decode.integer({ min: 0, max: 0xffff_ffff })
-const shortText = decode.string({ max: 128 })
 const advisories = decode.optional(
   decode.array(decode.string({ min: 1, max: 64, pattern: /^[A-Za-z0-9._-]+$/ }), { max: 1024 }),
 )
 const status = decode.string({ max: 64 })
-const component = decode.object({
-  svn: u16,
-  category: decode.optional(shortText),
-  type: decode.optional(shortText),
-})
-const components = decode.array(component, { min: 16, max: 16 })
+const MEMBERS: ReadonlySet<string> = new Set(['svn', 'category', 'type'])
+
+/** The SVNs of 16 components. TCB info has hundreds of these objects, so they are read without making paths that are needed for errors alone. */
+const components: decode.Decoder<readonly number[]> = (value, path) => {
+  const items = sixteen(value, path)
+  return items.map((item, index) => {
+    if (!decode.isObject(item)) throw malformed(`${path}[${index}]`, 'expected an object')
+    for (const name of Object.keys(item)) {
+      if (!MEMBERS.has(name)) throw malformed(`${path}[${index}]`, `unknown member "${name}"`)
+      const text = item[name]
+      if (name !== 'svn' && (typeof text !== 'string' || text.length > 128))
+        throw malformed(`${path}[${index}].${name}`, 'expected a short text')
+    }
+    const svn = item['svn']
+    if (typeof svn !== 'number' || !Number.isInteger(svn) || svn < 0 || svn > 65_535)
+      throw malformed(`${path}[${index}].svn`, 'expected a number from 0 to 65535')
+    return svn
+  })
+}
+const sixteen = decode.array(decode.any(), { min: 16, max: 16 })
 
 const platformLevel = decode.object({
   tcb: decode.object({
@@ -157,9 +170,9 @@ export function decodeTcbInfo(bytes: Uint8Array): TcbInfo {
   checkVersion(json.version, 3, 'tcbInfo')
   const levels = descending(
     json.tcbLevels.map((level) => ({
-      sgxComponents: level.tcb.sgxtcbcomponents.map(({ svn }) => svn),
+      sgxComponents: level.tcb.sgxtcbcomponents,
       pceSvn: level.tcb.pcesvn,
-      tdxComponents: level.tcb.tdxtcbcomponents?.map(({ svn }) => svn) ?? null,
+      tdxComponents: level.tcb.tdxtcbcomponents ?? null,
       status: level.tcbStatus,
       tcbDate: level.tcbDate,
       advisoryIds: level.advisoryIDs ?? [],

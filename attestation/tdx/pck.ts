@@ -46,13 +46,8 @@ const SGX_TYPES = ['standard', 'scalable', 'scalable with integrity'] as const
  * @throws {AttestationError} CERT_INVALID, or what the DER reader says
  */
 export function parsePckExtension(value: Uint8Array, issuer: 'platform' | 'processor'): PckFacts {
-  const names = issuer === 'platform' ? [1, 2, 3, 4, 5, 6, 7] : [1, 2, 3, 4, 5]
-  const top = elements(parseDer(value), SGX_EXTENSION, names)
-  const tcb = elements(
-    at(top, 2),
-    `${SGX_EXTENSION}.2`,
-    Array.from({ length: 18 }, (_, index) => index + 1),
-  )
+  const top = elements(parseDer(value), SGX_EXTENSION, issuer === 'platform' ? 7 : 5)
+  const tcb = elements(at(top, 2), `${SGX_EXTENSION}.2`, 18)
   const components = Array.from({ length: 16 }, (_, index) => small(at(tcb, index + 1), 255))
   const cpuSvn = octets(at(tcb, 18), 16, 'CPUSVN')
   if (!equalBytes(cpuSvn, Uint8Array.from(components)))
@@ -77,26 +72,28 @@ function invalid(message: string): AttestationError {
   })
 }
 
-/** Reads `SEQUENCE OF { OID prefix.n, value }` with exactly the elements `names`, in any order. */
-function elements(node: Der, prefix: string, names: readonly number[]): ReadonlyMap<number, Der> {
-  const found = new Map<number, Der>()
+/** Reads `SEQUENCE OF { OID prefix.n, value }` with exactly the elements 1 to `count`, in any order. */
+function elements(node: Der, prefix: string, count: number): readonly Der[] {
+  const found = new Array<Der | undefined>(count + 1)
+  let number = 0
   for (const pair of derSequence(node)) {
-    const [name, value, ...rest] = derSequence(pair)
-    if (name === undefined || value === undefined || rest.length > 0)
+    const [name, value, extra] = derSequence(pair)
+    if (name === undefined || value === undefined || extra !== undefined)
       throw invalid(`an element under ${prefix} is not a pair`)
     const oid = derOid(name)
-    const last = names.find((each) => oid === `${prefix}.${each}`)
-    if (last === undefined) throw invalid(`element ${oid} does not belong here`)
-    if (found.has(last)) throw invalid(`element ${oid} occurs twice`)
-    found.set(last, value)
+    const last = Number(oid.slice(prefix.length + 1))
+    if (oid !== `${prefix}.${last}` || last < 1 || last > count)
+      throw invalid(`element ${oid} does not belong here`)
+    if (found[last] !== undefined) throw invalid(`element ${oid} occurs twice`)
+    found[last] = value
+    number++
   }
-  const missing = names.find((each) => !found.has(each))
-  if (missing !== undefined) throw invalid(`element ${prefix}.${missing} is missing`)
-  return found
+  if (number !== count) throw invalid(`${count - number} elements under ${prefix} are missing`)
+  return found as Der[]
 }
 
-function at(found: ReadonlyMap<number, Der>, name: number): Der {
-  const node = found.get(name)
+function at(found: readonly Der[], name: number): Der {
+  const node = found[name]
   if (node === undefined) throw invalid(`element ${name} is missing`)
   return node
 }
@@ -120,7 +117,7 @@ function sgxType(node: Der): PckFacts['sgxType'] {
 }
 
 function configuration(node: Der): NonNullable<PckFacts['configuration']> {
-  const flags = elements(node, `${SGX_EXTENSION}.7`, [1, 2, 3])
+  const flags = elements(node, `${SGX_EXTENSION}.7`, 3)
   return {
     dynamicPlatform: derBoolean(at(flags, 1)),
     cachedKeys: derBoolean(at(flags, 2)),
