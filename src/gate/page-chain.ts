@@ -53,7 +53,7 @@ function modelLane({ checks, subject }: Verdict): Lane {
             kind: 'Signer',
             status: signer.status,
             title: signer.message,
-            ...more(signer.status === 'pass' ? signer.actual : signer.expected),
+            ...more(detailOf(signer)),
           },
       {
         from: 'signed',
@@ -119,7 +119,7 @@ function machineLane(checks: readonly Check[]): readonly Lane[] {
       kind,
       status,
       title: shown ?? 'not looked at',
-      ...more(shorter(check?.status === 'fail' ? check.expected : check?.actual)),
+      ...more(shorter(detailOf(check))),
     }
   }
   return [
@@ -154,7 +154,7 @@ function otherLane(checks: readonly Check[]): readonly Lane[] {
             kind,
             status: check.status,
             title: check.message,
-            ...more(check.status === 'fail' ? check.expected : check.actual),
+            ...more(detailOf(check)),
           },
         ],
   )
@@ -178,6 +178,11 @@ function worst(checks: readonly Check[]): Check | undefined {
 
 function reason(checks: readonly Check[]): string {
   return worst(checks)?.message ?? 'no signature was looked at'
+}
+
+function detailOf(check: Check | undefined): string | undefined {
+  if (check?.status !== 'fail') return check?.actual
+  return check.expected === undefined ? undefined : `expected: ${check.expected}`
 }
 
 function more(text: string | undefined): { readonly more?: string } {

@@ -6,8 +6,8 @@ const TITLES: Readonly<Record<string, string>> = {
   'model.hashes': 'How the files were hashed',
   'model.signature-age': 'How old the signature is',
   'model.route': 'How the files were compared',
-  'model.files': 'The files are the signed ones',
-  'model.extra-files': 'Nothing lies there that nobody signed',
+  'model.files': 'The signed files',
+  'model.extra-files': 'Files that nobody signed',
   'model.formats': 'What kind of files they are',
   'model.admitted': 'An earlier verdict of somebody else',
   'model.changed': 'A changed file',
@@ -16,12 +16,12 @@ const TITLES: Readonly<Record<string, string>> = {
   'model.entry': 'An entry that can not be part of a model',
   'model.ignored': 'Files that the signer left out',
   'model.uncovered': 'Files that no signature covers',
-  'machine.evidence': 'A genuine machine',
+  'machine.evidence': 'The machine',
   'machine.root': 'Whose hardware it is',
   'machine.measurement': 'Which software runs on it',
-  'machine.nonce': 'Asked for this occasion, not replayed',
+  'machine.nonce': 'Made for this occasion, or replayed',
   'machine.freshness': 'How fresh the evidence is',
-  'machine.binding': 'The machine speaks of this very model',
+  'machine.binding': 'Whether the machine speaks of this model',
   protection: 'How the files are protected after the check',
 }
 
@@ -31,6 +31,8 @@ export function titleOf(id: string): string {
   const known = Object.hasOwn(TITLES, kind) ? TITLES[kind] : undefined
   if (known !== undefined) return known
   if (kind.startsWith('exemption.')) return `The exemption “${kind.slice('exemption.'.length)}”`
+  if (kind.startsWith('evidence.')) return 'One step of the machine’s evidence'
+  if (kind.startsWith('signature.')) return 'One step of a signature'
   return kind
 }
 

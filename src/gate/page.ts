@@ -117,7 +117,7 @@ function edge(label: string): string {
 }
 
 function node({ kind, status, title, more }: Link): string {
-  return `<div class="node ${status}">${mark(status)} <span class="kind">${escape(kind)}</span><b>${escape(title)}</b>${more === undefined ? '' : `<span class="more">${escape(more)}</span>`}</div>`
+  return `<div class="node ${status}">${mark(status)} <span class="kind">${escape(kind)}</span><b>${words(title)}</b>${more === undefined ? '' : `<span class="more">${words(more)}</span>`}</div>`
 }
 
 function mark(status: CheckStatus): string {
@@ -137,7 +137,7 @@ function results({ checks }: Verdict): string {
   return `${
     failed.length === 0
       ? ''
-      : `<section><h2>Why it is refused</h2><p class="lead">Each of these alone is a reason. What would have passed stands beside it.</p>${listOf(failed)}</section>`
+      : `<section><h2>Why it is refused</h2><p class="lead">Each of these alone is a reason. What would have passed stands beside it.</p>${listOf([...main(failed), ...rest(failed)])}</section>`
   }
 <section><h2>What was proved</h2><p class="lead">Checked here, by computing it from the bytes that were given.</p>${
     main(passed).length === 0 ? none : listOf(main(passed))
@@ -173,7 +173,7 @@ function item(check: Check): string {
   )
   const title = titleOf(id)
   const label = status === 'fail' || status === 'warn' ? `${id} · ${code}` : id
-  return `<li class="check ${status}">${mark(status)}<div><div class="title">${escape(title)}</div><div>${escape(message)}</div>${rows.length === 0 ? '' : `<dl>${rows.join('')}</dl>`}<div class="id mono">${escape(label)}</div></div></li>`
+  return `<li class="check ${status}">${mark(status)}<div><div class="title">${escape(title)}</div><div>${words(message)}</div>${rows.length === 0 ? '' : `<dl>${rows.join('')}</dl>`}<div class="id mono">${escape(label)}</div></div></li>`
 }
 
 function inputs({ inputs: list }: Verdict): string {
@@ -209,7 +209,7 @@ function name(text: string): string {
 
 function lines(text: string): string {
   const all = text.split('\n')
-  const shown = all.slice(0, MAX_SHOWN).map(escape).join('\n')
+  const shown = all.slice(0, MAX_SHOWN).map(words).join('\n')
   return all.length > MAX_SHOWN ? `${shown}\n… and ${all.length - MAX_SHOWN} more` : shown
 }
 
@@ -221,7 +221,17 @@ const ENTITIES: Readonly<Record<string, string>> = {
   "'": '&#39;',
 }
 
+// Beside those that `shownName` knows: marks that have no width or turn the direction of what stands around them.
+const UNSEEN = /[\u00ad\u061c\u200b-\u200f\u2060-\u2065\u206a-\u206f\ufeff]/g
+
 /** Text as text: control and direction marks made visible first, then everything that HTML gives a meaning to. */
 function escape(text: string): string {
-  return shownName(text).replace(/[&<>"']/g, (sign) => ENTITIES[sign] ?? '')
+  return shownName(text)
+    .replace(UNSEEN, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`)
+    .replace(/[&<>"']/g, (sign) => ENTITIES[sign] ?? '')
+}
+
+/** A message of ours: what stands in backticks is a word of the policy or the command line. */
+function words(text: string): string {
+  return escape(text).replace(/`([^`]{1,200})`/g, '<code>$1</code>')
 }
