@@ -49,6 +49,10 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<C
       summary: 'write a first policy, or explain one',
       load: () => import('./policy.ts'),
     },
+    demo: {
+      summary: 'the whole story on a small model and a simulated machine',
+      load: () => import('./demo.ts'),
+    },
     simulate: {
       summary: 'simulated hardware: record evidence without a confidential machine',
       load: () => import('./simulate.ts'),
@@ -94,5 +98,11 @@ function fail(error: unknown): void {
   if (typeof known.hint === 'string') process.stderr.write(`  hint: ${known.hint}\n`)
   process.exitCode = code === 'USAGE' ? EXIT.usage : EXIT.noVerdict
 }
+
+// Whoever reads the answer may stop reading (`| head`); what was not decided by then is not allowed.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error
+  process.exit(process.exitCode ?? EXIT.noVerdict)
+})
 
 await main(process.argv.slice(2)).catch(fail)

@@ -96,7 +96,7 @@ function machineSentences(machine: Machine): readonly string[] {
   return [
     machine.trustRoot === null
       ? `A genuine ${name} machine, by the vendor's own root.`
-      : `A ${name} machine by the root in ${sourceName(machine.trustRoot)}, and by no vendor's.`,
+      : `An ${name} machine by the root in ${sourceName(machine.trustRoot)}, and by no vendor's.`,
     machine.measurements === null
       ? 'It may run any software.'
       : `Its software must have ${list(machine.measurements.map(measurementName), 'or')}.`,
