@@ -1,16 +1,16 @@
 // The single owner of appraising an authenticated quote: every check of the owner's policy, in one stable order, whichever fail.
 import type { Authenticated } from '../authenticated.ts'
 import { fail, pass, skip, warn } from '../check.ts'
-import type { Code } from '../codes.ts'
 import { checkExpected } from '../expected.ts'
 import type { Expected } from '../expected.ts'
 import { bytesToHex, equalBytes } from '../lib/bytes.ts'
 import { formatTime } from '../lib/time.ts'
 import type { Check } from '../result.ts'
 import type { QuoteFacts } from './authenticate.ts'
+import { atLeast, broken, hex, numberIn, oneOf, waivable } from './compare.ts'
 import { checkId } from './id.ts'
 import { SGX_FLAGS, STRICT_SGX_POLICY, STRICT_TDX_POLICY, TD_ATTRIBUTES } from './policy.ts'
-import type { BitRule, IntelPolicy, SgxPolicy, TdxPolicy } from './policy.ts'
+import type { IntelPolicy, SgxPolicy, TdxPolicy } from './policy.ts'
 import type { SgxReport, TdReport } from './quote.ts'
 import { evaluateTcb } from './tcb.ts'
 import type { TcbEvaluation } from './tcb.ts'
@@ -185,16 +185,6 @@ function platformChecks(
   ]
 }
 
-/** A rule that holds under the policy and would not under the strict default is waived, not passed. */
-function waivable(check: Check, strict: Check): Check {
-  if (check.status !== 'pass' || strict.status !== 'fail') return check
-  const { expected, actual } = strict
-  return warn(check.id, 'WAIVED', `${strict.message}; the policy accepts it`, {
-    ...(expected === undefined ? {} : { expected }),
-    ...(actual === undefined ? {} : { actual }),
-  })
-}
-
 /** Intel QVL 4.1.2.5.18 to 20. A TCB that no level covers, or whose status is not known, has no status that could be accepted. */
 function tcbStatus(
   tee: 'sgx' | 'tdx',
@@ -284,26 +274,10 @@ function debugEnclave({ attributes }: SgxReport): Check {
     : fail('sgx.debug', 'DEBUG', 'the enclave can be debugged: its memory can be read from outside')
 }
 
-/** Every bit that breaks its rule, in words. */
-function broken<K extends string>(
-  value: bigint,
-  positions: Readonly<Record<K, number>>,
-  rules: Readonly<Record<K, BitRule>>,
-): string[] {
-  return (Object.keys(positions) as K[]).flatMap((name) => {
-    const set = ((value >> BigInt(positions[name])) & 1n) === 1n
-    if (rules[name] === 'required' && !set) return [`${name} must be set`]
-    if (rules[name] === 'refused' && set) return [`${name} must not be set`]
-    return []
-  })
-}
-
 const maskOf = (positions: Readonly<Record<string, number>>): bigint =>
   Object.values(positions).reduce((mask, position) => mask | (1n << BigInt(position)), 0n)
 const KNOWN_TD_ATTRIBUTES = maskOf(TD_ATTRIBUTES)
 const KNOWN_SGX_FLAGS = maskOf(SGX_FLAGS)
-
-const hex = (value: bigint | number): string => `0x${value.toString(16)}`
 
 function tdAttributes(report: TdReport, policy: Pick<TdxPolicy, 'tdAttributes'>): Check {
   const id = 'tdx.attributes'
@@ -362,52 +336,6 @@ function minimumTeeTcbSvn(report: TdReport, minimum: Uint8Array | undefined): Ch
   return minimum.every((svn, index) => (report.teeTcbSvn[index] ?? 0) >= svn)
     ? pass(id, 'every component of TEE_TCB_SVN is high enough', more)
     : fail(id, 'TCB_BELOW_MINIMUM', 'a component of TEE_TCB_SVN is too low', more)
-}
-
-function oneOf(
-  id: string,
-  code: Code,
-  name: string,
-  value: Uint8Array | null,
-  values: readonly Uint8Array[] | undefined,
-): Check {
-  if (values === undefined) return skip(id, `no reference value for the ${name} was given`)
-  const [first] = values
-  const expected =
-    first !== undefined && values.length === 1 ? bytesToHex(first) : `one of ${values.length}`
-  if (value === null) return fail(id, code, `the quote has no ${name}`, { expected })
-  const actual = bytesToHex(value)
-  return values.some((each) => equalBytes(each, value))
-    ? pass(id, `the ${name} is a reference value`, { actual })
-    : fail(id, code, `the ${name} is not a reference value`, { expected, actual })
-}
-
-function numberIn<T extends bigint | number>(
-  id: string,
-  code: Code,
-  name: string,
-  value: T,
-  values: readonly T[] | undefined,
-): Check {
-  if (values === undefined) return skip(id, `no reference value for ${name} was given`)
-  const more = { expected: values.map(hex).join(' or '), actual: hex(value) }
-  return values.includes(value)
-    ? pass(id, `${name} is a reference value`, more)
-    : fail(id, code, `${name} is not a reference value`, more)
-}
-
-function atLeast(
-  id: string,
-  code: Code,
-  name: string,
-  value: number,
-  minimum: number | undefined,
-): Check {
-  if (minimum === undefined) return skip(id, `no minimum ${name} was given`)
-  const more = { expected: `at least ${minimum}`, actual: `${value}` }
-  return value >= minimum
-    ? pass(id, `the ${name} is high enough`, more)
-    : fail(id, code, `the ${name} is too low`, more)
 }
 
 function replayed(report: TdReport, values: readonly Uint8Array[] | undefined): Check {

@@ -1,0 +1,82 @@
+// The single owner of comparing one value with what a policy says of it: reference values, minimums, bits, and what is waived.
+import { fail, pass, skip, warn } from '../check.ts'
+import type { Code } from '../codes.ts'
+import { bytesToHex, equalBytes } from '../lib/bytes.ts'
+import type { Check } from '../result.ts'
+import type { BitRule } from './policy.ts'
+
+/** A rule that holds under the policy and would not under the strict default is waived, not passed. */
+export function waivable(check: Check, strict: Check): Check {
+  if (check.status !== 'pass' || strict.status !== 'fail') return check
+  const { expected, actual } = strict
+  return warn(check.id, 'WAIVED', `${strict.message}; the policy accepts it`, {
+    ...(expected === undefined ? {} : { expected }),
+    ...(actual === undefined ? {} : { actual }),
+  })
+}
+
+/** Every bit that breaks its rule, in words. */
+export function broken<K extends string>(
+  value: bigint,
+  positions: Readonly<Record<K, number>>,
+  rules: Readonly<Record<K, BitRule>>,
+): string[] {
+  return (Object.keys(positions) as K[]).flatMap((name) => {
+    const set = ((value >> BigInt(positions[name])) & 1n) === 1n
+    if (rules[name] === 'required' && !set) return [`${name} must be set`]
+    if (rules[name] === 'refused' && set) return [`${name} must not be set`]
+    return []
+  })
+}
+
+/** A number as `0x…`. */
+export const hex = (value: bigint | number): string => `0x${value.toString(16)}`
+
+/** One of the reference values, if there are any. `null` stands for a field that this quote does not have. */
+export function oneOf(
+  id: string,
+  code: Code,
+  name: string,
+  value: Uint8Array | null,
+  values: readonly Uint8Array[] | undefined,
+): Check {
+  if (values === undefined) return skip(id, `no reference value for the ${name} was given`)
+  const [first] = values
+  const expected =
+    first !== undefined && values.length === 1 ? bytesToHex(first) : `one of ${values.length}`
+  if (value === null) return fail(id, code, `the quote has no ${name}`, { expected })
+  const actual = bytesToHex(value)
+  return values.some((each) => equalBytes(each, value))
+    ? pass(id, `the ${name} is a reference value`, { actual })
+    : fail(id, code, `the ${name} is not a reference value`, { expected, actual })
+}
+
+/** The same for numbers. */
+export function numberIn<T extends bigint | number>(
+  id: string,
+  code: Code,
+  name: string,
+  value: T,
+  values: readonly T[] | undefined,
+): Check {
+  if (values === undefined) return skip(id, `no reference value for ${name} was given`)
+  const more = { expected: values.map(hex).join(' or '), actual: hex(value) }
+  return values.includes(value)
+    ? pass(id, `${name} is a reference value`, more)
+    : fail(id, code, `${name} is not a reference value`, more)
+}
+
+/** At least the minimum, if there is one. */
+export function atLeast(
+  id: string,
+  code: Code,
+  name: string,
+  value: number,
+  minimum: number | undefined,
+): Check {
+  if (minimum === undefined) return skip(id, `no minimum ${name} was given`)
+  const more = { expected: `at least ${minimum}`, actual: `${value}` }
+  return value >= minimum
+    ? pass(id, `the ${name} is high enough`, more)
+    : fail(id, code, `the ${name} is too low`, more)
+}
