@@ -1,7 +1,9 @@
 // Simulated hardware: sound machines are accepted under their own root and only there; every validly signed negative is refused for its reason.
 import { describe, expect, it } from 'vitest'
+import { attest } from '../../../attestation/attest.ts'
 import { AttestationError } from '../../../attestation/error.ts'
 import { VENDOR_ROOTS } from '../../../attestation/roots.ts'
+import { parseQuote, TdxTrust } from '../../../attestation/tdx/index.ts'
 import { simulateTdx, TDX_NEGATIVES } from '../../../src/simulate/index.ts'
 import type { TdxRequest } from '../../../src/simulate/index.ts'
 import { failures, judge, simulated } from './samples.ts'
@@ -23,11 +25,48 @@ describe('sound machines', () => {
     expect(failures(production)).toContain(`${sample.evidence.platform}.root:ROOT_UNTRUSTED`)
   })
 
-  it('an SGX quote is accepted in version 3, and refused with the body of another kind', () => {
-    const sgx = simulated(simulateTdx({ kind: 'sgx' }))
-    expect(judge(sgx).claims?.platform).toBe('sgx')
-    const asTdx = { ...sgx, evidence: { ...sgx.evidence, platform: 'tdx' as const } }
-    expect(() => judge(asTdx)).toThrow(AttestationError)
+  it.each([
+    ['sgx', 3],
+    ['sgx', 4],
+    ['sgx', 5],
+    ['td10', 4],
+    ['td10', 5],
+    ['td15', 5],
+  ] as const)('%s in a quote of version %i', (kind, version) => {
+    const result = judge(simulated(simulateTdx({ kind, form: { version } })))
+    expect(failures(result)).toEqual([])
+    const [first] = result.claims?.fields ?? []
+    expect(first).toMatchObject({ name: 'quote version', value: `${version}` })
+  })
+
+  it.each([
+    ['td10', 3],
+    ['td15', 4],
+  ] as const)('%s does not exist in version %i', (kind, version) => {
+    const { quote } = simulateTdx({ kind, form: { version } })
+    expect(() => parseQuote(quote)).toThrow(AttestationError)
+  })
+
+  it('the quoting enclave may add as much data to its binding as it likes, or none', () => {
+    for (const length of [0, 1, 1000])
+      expect(
+        failures(judge(simulated(simulateTdx({ form: { qeAuthData: new Uint8Array(length) } })))),
+      ).toEqual([])
+  })
+
+  it('is judged by its platform’s verifier, and a quote of another kind can’t be read', () => {
+    for (const kind of ['td15', 'sgx'] as const) {
+      const sample = simulated(simulateTdx({ kind }))
+      const { evidence, endorsements, at, trustRoots } = sample
+      const options = { trustRoots, tdxTrust: new TdxTrust() }
+      const result = attest(evidence, endorsements, {}, at, new Date('2026-11-20'), options)
+      expect(result).toEqual(judge(sample))
+      expect(options.tdxTrust.size).toBe(1)
+      const other = kind === 'sgx' ? 'tdx' : 'sgx'
+      expect(() => judge({ ...sample, evidence: { ...evidence, platform: other } })).toThrow(
+        expect.objectContaining({ code: 'FORMAT_INVALID' }),
+      )
+    }
   })
 })
 
