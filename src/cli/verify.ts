@@ -35,6 +35,7 @@ Examples:
       --trusted-root trusted_root.json
   $ zt4ai verify weights.safetensors --signature weights.sig --key release.pub.pem --json
   $ zt4ai verify oci://registry.example/team/my-model@sha256:DIGEST --key release.pub.pem
+  $ zt4ai verify my-model.tar.gz --key release.pub.pem
   $ zt4ai verify ./my-model --key release.pub.pem --ignore logs --at 2026-01-31T12:00:00Z
 `
 

@@ -499,3 +499,18 @@ describe('what we write', () => {
     )
   })
 })
+
+it('a data set of 100,000 files passes the limits, in the longest form that tools write', async () => {
+  const resources = Array.from({ length: 100_000 }, (_, i) => ({
+    digest: 'ab'.repeat(64),
+    name: `data/train/shard-${String(i % 1000).padStart(5, '0')}/a long name of an image ${i}.jpeg`,
+    algorithm: 'blake2b',
+  }))
+  const statement = make(({ predicate, serialization }) => {
+    serialization['hash_type'] = 'blake2b'
+    predicate['resources'] = resources
+  })
+  const result = await verify(JSON.stringify(statement, null, 2))
+  expect(failures(result)).toEqual([])
+  expect(result.manifest?.resources).toHaveLength(100_000)
+})

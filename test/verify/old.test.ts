@@ -1,0 +1,107 @@
+// Release 0.2.0's signatures, made anew with our own certificate: what goes with its encoding, and what does not.
+import { sign } from 'node:crypto'
+import { describe, expect, it } from 'vitest'
+import { utf8Encode } from '../../attestation/lib/index.ts'
+import { IN_TOTO, paeCompat } from '../../src/bundle/dsse.ts'
+import { OLD_PREDICATE_TYPE } from '../../src/bundle/statement.ts'
+import { writeBundle } from '../../src/bundle/write.ts'
+import { rootDigest } from '../../src/model/manifest.ts'
+import { verifySignature } from '../../src/verify/statement.ts'
+import { issue, party } from '../fakes/authority.ts'
+
+type Json = Record<string, unknown>
+const AT = new Date('2026-01-01T00:00:00Z')
+const root = party('root')
+const roots = issue(root, { ca: true })
+const signer = party('signer', 'P-384')
+const leaf = issue(signer, { issuer: root })
+
+const file = (name: string): Json => ({
+  name,
+  digest: { sha256: 'ab'.repeat(32) },
+  annotations: { actual_hash_algorithm: 'file-sha256' },
+})
+const old = (...subject: Json[]): Json => ({
+  _type: 'https://in-toto.io/Statement/v1',
+  subject,
+  predicateType: OLD_PREDICATE_TYPE,
+  predicate: { unused: 'Unused, just passed due to API requirements' },
+})
+
+/** The failures of a statement in the old encoding, always with SHA-256 whatever the curve. */
+async function failures(
+  statement: Json,
+  method: 'certificate' | 'key' = 'certificate',
+  hash = 'sha256',
+): Promise<string[]> {
+  const payload = utf8Encode(JSON.stringify(statement))
+  const signature = sign(hash, paeCompat(IN_TOTO, payload), signer.privateKey)
+  const rawBytes = leaf.replace(/-----[^-]+-----|\s/g, '')
+  const bundle =
+    method === 'certificate'
+      ? writeBundle(payload, signature, { x509CertificateChain: { certificates: [{ rawBytes }] } })
+      : writeBundle(payload, signature, {
+          publicKey: { rawBytes: Buffer.from(signer.publicPem).toString('base64') },
+        })
+  const result = await verifySignature(
+    bundle,
+    method === 'certificate'
+      ? { kind: 'certificate', roots }
+      : { kind: 'key', publicKey: signer.publicPem },
+    AT,
+  )
+  expect(result.manifest === null).toBe(result.checks.some(({ status }) => status === 'fail'))
+  return result.checks
+    .filter(({ status }) => status === 'fail')
+    .map(({ id, code }) => `${id} ${code}`)
+}
+
+describe("release 0.2.0's encoding", () => {
+  it('goes with its predicate', async () => {
+    expect(await failures(old(file('a'), file('b/c')))).toEqual([])
+  })
+
+  it('not with the current one', async () => {
+    const resources = [{ name: 'a', algorithm: 'sha256', digest: 'ab'.repeat(32) }]
+    const current = {
+      _type: 'https://in-toto.io/Statement/v1',
+      subject: [{ name: 'm', digest: { sha256: rootDigest(resources) } }],
+      predicateType: 'https://model_signing/signature/v1.0',
+      predicate: {
+        serialization: { method: 'files', hash_type: 'sha256', allow_symlinks: false },
+        resources,
+      },
+    }
+    expect(await failures(current)).toEqual(['signature.predicate PREDICATE_TYPE'])
+  })
+
+  it('not with keys, and not with the hash of the curve', async () => {
+    expect(await failures(old(file('a')), 'key')).toEqual(['signature.envelope SIGNATURE_INVALID'])
+    expect(await failures(old(file('a')), 'certificate', 'sha384')).toEqual([
+      'signature.envelope SIGNATURE_INVALID',
+    ])
+  })
+
+  it.each<[string, Json[], string]>([
+    ['a name above the model', [file('../a')], 'NAME_UNSAFE'],
+    ['a name twice', [file('a'), file('a')], 'NAME_DUPLICATE'],
+    [
+      'another algorithm',
+      [{ ...file('a'), annotations: { actual_hash_algorithm: 'file-sha1' } }],
+      'MANIFEST_INVALID',
+    ],
+    [
+      'no word on the algorithm',
+      [{ name: 'a', digest: { sha256: 'ab'.repeat(32) } }],
+      'MANIFEST_INVALID',
+    ],
+    ['a short digest', [{ ...file('a'), digest: { sha256: 'ab' } }], 'DIGEST_INVALID'],
+    [
+      'two digests',
+      [{ ...file('a'), digest: { sha256: 'ab'.repeat(32), sha1: 'ab' } }],
+      'MANIFEST_INVALID',
+    ],
+  ])('not with %s', async (_, subjects, code) => {
+    expect(await failures(old(...subjects))).toEqual([`signature.resources ${code}`])
+  })
+})
