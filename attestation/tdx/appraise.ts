@@ -1,6 +1,9 @@
 // The single owner of appraising an authenticated quote: every check of the owner's policy, in one stable order, whichever fail.
 import type { Authenticated } from '../authenticated.ts'
 import { fail, pass, skip, warn } from '../check.ts'
+import type { EventLog } from '../endorsements.ts'
+import { appraiseLogs } from '../eventlog/index.ts'
+import type { ExtractedEvent } from '../eventlog/index.ts'
 import { checkExpected } from '../expected.ts'
 import type { Expected } from '../expected.ts'
 import { bytesToHex, equalBytes } from '../lib/bytes.ts'
@@ -15,31 +18,30 @@ import type { SgxReport, TdReport } from './quote.ts'
 import { evaluateTcb } from './tcb.ts'
 import type { TcbEvaluation } from './tcb.ts'
 
-/** What the relying party expects of this one quote. */
-export interface TdxExpected extends Expected {
-  /** RTMR0 to RTMR3 as an event log replays into them, 48 bytes each; the quote must hold the same. TDX only. */
-  readonly replayedRtmrs?: readonly Uint8Array[]
-}
-
 export interface Appraisal {
   readonly checks: readonly Check[]
   /** Null if the collateral that it rests on was not there or does not hold. */
   readonly tcb: TcbEvaluation | null
+  /** What was measured at run time, as event logs that hold tell it. TDX only. */
+  readonly events: readonly ExtractedEvent[]
 }
 
 /** XFAM: x87 and SSE must be on (bits 0, 1), and nothing beyond these bits may be (TDX module specification, "fixed" bits). */
 const XFAM_REQUIRED = 0x3n
 const XFAM_ALLOWED = 0x6dbe7n
 
-/** Appraises a TD. Every rule is run and reported; a rule that holds only because the policy is looser than the strict default says so: `warn`, WAIVED. */
+/**
+ * Appraises a TD, with the event logs that came with it. Every rule is run and reported; a rule that holds only because the policy is looser than the strict default says so: `warn`, WAIVED.
+ */
 export function appraiseTdx(
   facts: Authenticated<QuoteFacts>,
   policy: TdxPolicy,
   at: Date,
-  expected: TdxExpected = {},
+  expected: Expected = {},
+  eventLogs: readonly EventLog[] = [],
 ): Appraisal {
   const { body } = facts.quote
-  if (body.type === 'sgx') return { checks: [wrongTee('tdx')], tcb: null }
+  if (body.type === 'sgx') return { checks: [wrongTee('tdx')], tcb: null, events: [] }
   const { report } = body
   const tcb = evaluate(facts)
   const rtmr = (index: 0 | 1 | 2 | 3): Check =>
@@ -50,8 +52,10 @@ export function appraiseTdx(
       report.rtmrs[index],
       policy[`rtmr${index}` as const],
     )
+  const log = appraiseLogs(eventLogs, report.rtmrs, policy.requiredEvents)
   return {
     tcb,
+    events: log.events,
     checks: [
       ...platformChecks('tdx', facts, tcb, policy, at),
       debugTd(report),
@@ -76,7 +80,7 @@ export function appraiseTdx(
       rtmr(1),
       rtmr(2),
       rtmr(3),
-      replayed(report, expected.replayedRtmrs),
+      ...log.checks,
       reportData('tdx', report.reportData, policy.reportData),
       ...checkExpected('tdx', report.reportData, expected),
     ],
@@ -91,7 +95,7 @@ export function appraiseSgx(
   expected: Expected = {},
 ): Appraisal {
   const { body } = facts.quote
-  if (body.type !== 'sgx') return { checks: [wrongTee('sgx')], tcb: null }
+  if (body.type !== 'sgx') return { checks: [wrongTee('sgx')], tcb: null, events: [] }
   const { report } = body
   const tcb = evaluate(facts)
   const xfrm = new DataView(
@@ -101,6 +105,7 @@ export function appraiseSgx(
   ).getBigUint64(8, true)
   return {
     tcb,
+    events: [],
     checks: [
       ...platformChecks('sgx', facts, tcb, policy, at),
       debugEnclave(report),
@@ -336,18 +341,6 @@ function minimumTeeTcbSvn(report: TdReport, minimum: Uint8Array | undefined): Ch
   return minimum.every((svn, index) => (report.teeTcbSvn[index] ?? 0) >= svn)
     ? pass(id, 'every component of TEE_TCB_SVN is high enough', more)
     : fail(id, 'TCB_BELOW_MINIMUM', 'a component of TEE_TCB_SVN is too low', more)
-}
-
-function replayed(report: TdReport, values: readonly Uint8Array[] | undefined): Check {
-  const id = 'tdx.rtmr.replay'
-  if (values === undefined) return skip(id, 'no event log was replayed')
-  const differing = report.rtmrs.flatMap((rtmr, index) => {
-    const value = values[index]
-    return value !== undefined && equalBytes(value, rtmr) ? [] : [`RTMR${index}`]
-  })
-  return differing.length === 0 && values.length === report.rtmrs.length
-    ? pass(id, 'the event log replays into RTMR0 to RTMR3')
-    : fail(id, 'RTMR_REPLAY', `the event log does not replay into ${differing.join(', ')}`)
 }
 
 function reportData(tee: 'sgx' | 'tdx', data: Uint8Array, wanted: Uint8Array | undefined): Check {

@@ -1,17 +1,17 @@
 // The single owner of the TDX and SGX attestation result: parse → authenticate → appraise, and what comes out of it.
 import type { Authenticated } from '../authenticated.ts'
 import { skip } from '../check.ts'
-import type { Endorsements } from '../endorsements.ts'
+import type { Endorsements, EventLog } from '../endorsements.ts'
 import { AttestationError } from '../error.ts'
 import type { Evidence } from '../evidence.ts'
 import type { Expected } from '../expected.ts'
 import { bytesToHex, sha256Hex, utf8Encode } from '../lib/bytes.ts'
 import { formatTime } from '../lib/time.ts'
-import type { AttestationResult, Check, TrustworthinessVector } from '../result.ts'
+import type { AttestationResult, Check, InputDigest, TrustworthinessVector } from '../result.ts'
 import { VENDOR_ROOTS } from '../roots.ts'
 import type { TrustRoot } from '../roots.ts'
 import { appraiseSgx, appraiseTdx } from './appraise.ts'
-import type { Appraisal, TdxExpected } from './appraise.ts'
+import type { Appraisal } from './appraise.ts'
 import { authenticateTdx } from './authenticate.ts'
 import type { QuoteFacts, TdxEndorsements } from './authenticate.ts'
 import { quoteClaims } from './claims.ts'
@@ -26,13 +26,13 @@ interface QuoteOptions {
   /** Remembers examined chains and collateral between calls: then a quote costs two ECDSA verifications. */
   readonly trust?: TdxTrust
 }
-export interface TdxOptions extends QuoteOptions, TdxExpected {}
+export interface TdxOptions extends QuoteOptions, Expected {}
 export interface SgxOptions extends QuoteOptions, Expected {}
 
 /**
  * Judges one TDX quote. The answer depends on nothing but the arguments.
  *
- * @param endorsements candidates beside those that travelled with the evidence
+ * @param endorsements candidates beside those that travelled with the evidence; event logs of both are used, and each must hold
  * @param at the moment at which dates are judged
  * @param now the moment of judging: if `at` lies before it, the result is marked `historical`
  * @throws AttestationError if the quote can't be read (quote.ts); everything that was read and is not accepted is a failed check
@@ -45,9 +45,13 @@ export function attestTdx(
   now: Date,
   options: TdxOptions = {},
 ): AttestationResult {
-  return attestQuote('tdx', evidence, endorsements, policy, at, now, options, (facts) =>
-    appraiseTdx(facts, policy, at, options),
+  const logs = [...endorsements.eventLogs, ...evidence.endorsements.eventLogs]
+  const result = attestQuote('tdx', evidence, endorsements, policy, at, now, options, (facts) =>
+    appraiseTdx(facts, policy, at, options, logs),
   )
+  return logs.length === 0
+    ? result
+    : { ...result, inputs: [...result.inputs, ...logs.map(logDigest)] }
 }
 
 /** The same for a quote of an SGX enclave. */
@@ -113,10 +117,15 @@ function attestQuote(
   return {
     ...frame,
     accepted: all.every(({ status }) => status !== 'fail'),
-    claims: quoteClaims(facts, appraisal.tcb),
+    claims: quoteClaims(facts, appraisal.tcb, appraisal.events),
     checks: all,
     vector: vectorOf(all),
   }
+}
+
+function logDigest(log: EventLog): InputDigest {
+  const bytes = log.kind === 'ccel' ? log.data : utf8Encode(log.text)
+  return { name: `event log (${log.kind})`, sha256: sha256Hex(bytes) }
 }
 
 /** Both sources of candidates, each certificate and list once. */
@@ -191,7 +200,7 @@ const SUBJECTS = {
   guest: ['debug', 'attributes', 'xfam', 'xfrm', 'miscselect'],
   setup: ['mrconfigid', 'mrowner', 'configid', 'configsvn'],
   measurement: ['mrtd', 'mrenclave'],
-  code: ['mrseam', 'mrservicetd', 'rtmr', 'mrsigner', 'isv'],
+  code: ['mrseam', 'mrservicetd', 'rtmr', 'event-log', 'mrsigner', 'isv'],
   binding: ['model-binding'],
 } as const
 type Subject = keyof typeof SUBJECTS

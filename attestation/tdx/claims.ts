@@ -1,5 +1,7 @@
 // The single owner of putting an authenticated quote into words.
 import type { Authenticated } from '../authenticated.ts'
+import { eventFields } from '../eventlog/index.ts'
+import type { ExtractedEvent } from '../eventlog/index.ts'
 import { bytesToHex, isZero } from '../lib/bytes.ts'
 import { formatTime } from '../lib/time.ts'
 import type { ClaimField, Claims } from '../result.ts'
@@ -35,8 +37,12 @@ const SGX_WORDS: Readonly<Record<SgxFlag, string>> = {
   AEX_NOTIFY: 'exit notification',
 }
 
-/** Every field that a person would ask for, in reading order. */
-export function quoteClaims(facts: Authenticated<QuoteFacts>, tcb: TcbEvaluation | null): Claims {
+/** Every field that a person would ask for, in reading order; what was measured at run time comes last. */
+export function quoteClaims(
+  facts: Authenticated<QuoteFacts>,
+  tcb: TcbEvaluation | null,
+  events: readonly ExtractedEvent[],
+): Claims {
   const { quote, pck, pckIssuer } = facts
   const fields: ClaimField[] = []
   const add = (name: string, value: string, meaning?: string): void => {
@@ -77,7 +83,7 @@ export function quoteClaims(facts: Authenticated<QuoteFacts>, tcb: TcbEvaluation
   }
   return body.type === 'sgx'
     ? { platform: 'sgx', ...common, ...enclave(add, body.report) }
-    : { platform: 'tdx', ...common, ...trustDomain(add, body.report) }
+    : { platform: 'tdx', ...common, ...trustDomain(add, body.report, events) }
 }
 
 type Add = (name: string, value: string, meaning?: string) => void
@@ -104,7 +110,7 @@ function addTcb(add: Add, { tcbInfo, qeIdentity }: QuoteFacts, tcb: TcbEvaluatio
   if (qeIdentity !== null) add('QE identity number', `${qeIdentity.evaluationNumber}`)
 }
 
-function trustDomain(add: Add, report: TdReport): Own {
+function trustDomain(add: Add, report: TdReport, events: readonly ExtractedEvent[]): Own {
   const bytes = (name: string, value: Uint8Array): void => {
     if (isZero(value)) add(name, '0', 'not set')
     else add(name, bytesToHex(value))
@@ -136,6 +142,7 @@ function trustDomain(add: Add, report: TdReport): Own {
   bytes('MROWNERCONFIG', report.mrOwnerConfig)
   if (report.mrServiceTd !== null) bytes('MRSERVICETD', report.mrServiceTd)
   for (const [index, rtmr] of report.rtmrs.entries()) bytes(`RTMR${index}`, rtmr)
+  for (const { name, value, meaning } of eventFields(events)) add(name, value, meaning)
   return {
     measurement: bytesToHex(report.mrTd),
     reportData: bytesToHex(report.reportData),

@@ -2,7 +2,7 @@
 import { AttestationError } from '../error.ts'
 import * as decode from '../lib/decode.ts'
 import { parseJson } from '../lib/json.ts'
-import { compareKeys, descending } from './tcb.ts'
+import { compareKeys, descending } from './order.ts'
 
 /** Larger collateral is refused unread. Genuine TCB info has up to 12 KB. */
 export const MAX_COLLATERAL_JSON_BYTES = 1_048_576

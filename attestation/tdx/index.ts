@@ -2,7 +2,7 @@
 export { attestSgx, attestTdx } from './attest.ts'
 export type { SgxOptions, TdxOptions } from './attest.ts'
 export { appraiseSgx, appraiseTdx } from './appraise.ts'
-export type { Appraisal, TdxExpected } from './appraise.ts'
+export type { Appraisal } from './appraise.ts'
 export { authenticateTdx } from './authenticate.ts'
 export type {
   AuthenticateOptions,

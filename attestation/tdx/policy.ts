@@ -1,5 +1,7 @@
 // The single owner of the TDX and SGX appraisal policies: their options, their strict defaults and their strict decoders.
 import { AttestationError } from '../error.ts'
+import { requiredEvent } from '../eventlog/index.ts'
+import type { RequiredEvent } from '../eventlog/index.ts'
 import { hexToBytes } from '../lib/bytes.ts'
 import * as decode from '../lib/decode.ts'
 import type { Decoder } from '../lib/decode.ts'
@@ -98,6 +100,8 @@ export interface TdxPolicy extends IntelPolicy {
   readonly rtmr1: OneOf<Uint8Array>
   readonly rtmr2: OneOf<Uint8Array>
   readonly rtmr3: OneOf<Uint8Array>
+  /** Events that must have been measured, every one of them. They need an event log that replays. */
+  readonly requiredEvents: readonly RequiredEvent[] | undefined
   /** 16 components, each of which must be reached. */
   readonly minimumTeeTcbSvn: Uint8Array | undefined
 }
@@ -162,6 +166,7 @@ export const STRICT_TDX_POLICY: TdxPolicy = {
   rtmr1: undefined,
   rtmr2: undefined,
   rtmr3: undefined,
+  requiredEvents: undefined,
   minimumTeeTcbSvn: undefined,
 }
 
@@ -262,6 +267,7 @@ const tdxShape = decode.object({
   rtmr1: decode.optional(values(48)),
   rtmr2: decode.optional(values(48)),
   rtmr3: decode.optional(values(48)),
+  requiredEvents: decode.optional(decode.array(requiredEvent, { min: 1, max: 256 })),
   minimumTeeTcbSvn: decode.optional(decode.hex({ length: 16 })),
 })
 

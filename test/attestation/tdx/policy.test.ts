@@ -226,18 +226,6 @@ describe('reference values', () => {
     ])
   })
 
-  it('RTMRs as an event log replays into them', () => {
-    const replayedRtmrs = [...td.rtmrs]
-    expect(failures(under({}, {}, { replayedRtmrs }))).toEqual([])
-    replayedRtmrs[2] = new Uint8Array(48).fill(1)
-    expect(checkOf(under({}, {}, { replayedRtmrs }), 'tdx.rtmr.replay')).toMatchObject({
-      status: 'fail',
-      code: 'RTMR_REPLAY',
-      message: expect.stringContaining('RTMR2') as string,
-    })
-    expect(under({}, {}, { replayedRtmrs: replayedRtmrs.slice(0, 3) }).accepted).toBe(false)
-  })
-
   it('of an SGX enclave', () => {
     const own = { kind: 'sgx', enclave: { isvProdId: 3, isvSvn: 4 } } as const
     const sgx = (policy: object) => failures(under(policy, own))

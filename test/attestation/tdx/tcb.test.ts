@@ -2,12 +2,8 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { PlatformLevel, QeIdentity, TcbInfo } from '../../../attestation/tdx/collateral.ts'
-import {
-  descending,
-  evaluateTcb,
-  selectIsvLevel,
-  selectPlatformLevel,
-} from '../../../attestation/tdx/tcb.ts'
+import { descending } from '../../../attestation/tdx/order.ts'
+import { evaluateTcb, selectIsvLevel, selectPlatformLevel } from '../../../attestation/tdx/tcb.ts'
 import { converge, relaunch, TCB_STATUSES } from '../../../attestation/tdx/index.ts'
 import type { TcbStatus } from '../../../attestation/tdx/index.ts'
 
