@@ -48,10 +48,20 @@ export { readEvidenceFile, writeEvidenceFile } from './evidence/file.ts'
 export { mergeEndorsements, readEndorsements, readIssuerChain } from './evidence/collect.ts'
 export { NO_ENDORSEMENTS } from './endorsements.ts'
 export type { Endorsements, EventLog, Fetcher, NamedBytes, SignedJson } from './endorsements.ts'
+export { extractEvents, parseEventLog, replayEvents } from './eventlog/index.ts'
+export type { ExtractedEvent, Extraction, ParsedLog, RequiredEvent } from './eventlog/index.ts'
 export { modelBinding } from './binding.ts'
 export type { ModelBinding } from './binding.ts'
 export { appraisalOf, earOf, signEar, verifyEar } from './ear.ts'
 export type { Ear, EarAppraisal, TrustTier } from './ear.ts'
-export { parseReport, productOf, waivers as snpWaivers } from './snp/index.ts'
+export {
+  decodeTcb,
+  describeTcb,
+  parseReport,
+  productOf,
+  waivers as snpWaivers,
+} from './snp/index.ts'
 export { parseQuote } from './tdx/index.ts'
 export { fetchSnpEndorsements } from './snp/index.ts'
+export { measureSnp, VCPU_TYPES, vcpuSignature } from './snp/index.ts'
+export type { LaunchRequest, Vmm } from './snp/index.ts'

@@ -120,7 +120,9 @@ async function run(model: string | undefined, options: Options): Promise<void> {
       signal,
       ...(line.onProgress === undefined ? {} : { onProgress: line.onProgress }),
     }),
-  ).finally(line.done)
+  ).finally(() => {
+    line.done()
+  })
   await writeAdmission(admission, options)
 }
 

@@ -101,8 +101,8 @@ async function run(path: string, options: Options): Promise<void> {
   if (options.machine !== undefined && options.policy === undefined)
     throw new ZtError('USAGE', '--machine goes with --policy')
   const key = options.key === undefined ? null : await readKey(options.key)
-  const now = new Date()
-  const at = options.at === undefined ? now : readAt(options.at)
+  const now = wholeSeconds(new Date())
+  const at = options.at === undefined ? now : wholeSeconds(readAt(options.at))
   const [file] = readNamed([path])
   const evidence = readEvidence(file?.bytes ?? new Uint8Array())
   const given = readEndorsements(readNamed([...options.endorsements, ...options.eventLog]))
@@ -171,6 +171,10 @@ function expectedOf({ nonce, modelDigest }: Options): Parameters<typeof attest>[
   if (!/^[0-9a-fA-F]{64}$/.test(modelDigest) || bytes.length !== 32)
     throw new ZtError('USAGE', 'a binding needs a nonce of 32 bytes and a SHA-256 digest')
   return { nonce: bytes, binding: { nonce: bytes, modelDigest: hexToBytes(modelDigest) } }
+}
+
+function wholeSeconds(date: Date): Date {
+  return new Date(Math.floor(date.getTime() / 1000) * 1000)
 }
 
 const LACKING = new Set(['CERT_MISSING', 'CRL_MISSING', 'COLLATERAL_MISSING'])

@@ -49,7 +49,41 @@ export function renderVerdict(verdict: Verdict, colour: boolean): string {
   if (verdict.policy !== null)
     lines.push(`policy ${shownName(verdict.policy.name)}  sha256:${verdict.policy.digest.sha256}`)
   if (verdict.protection !== undefined) lines.push(`protection ${verdict.protection}`)
-  return `${lines.join('\n')}\n${renderChecks(verdict.checks, colour)}`
+  const { checks, policy } = verdict
+  return `${lines.join('\n')}\n${renderChecks(policy === null ? checks : summed(checks), colour)}`
+}
+
+/** The steps of one signature or one piece of evidence that raise no question, as one line: JSON and the page have each. */
+function summed(checks: readonly Check[]): readonly Check[] {
+  const groups = new Map<string, { pass: number; skip: number }>()
+  const groupOf = ({ id, status }: Check): string | undefined =>
+    status === 'pass' || status === 'skip'
+      ? /^(?:signature|evidence)\.[^.]+(?=\.)/.exec(id)?.[0]
+      : undefined
+  for (const check of checks) {
+    const group = groupOf(check)
+    if (group === undefined || check.status === 'fail' || check.status === 'warn') continue
+    const counted = groups.get(group) ?? { pass: 0, skip: 0 }
+    counted[check.status]++
+    groups.set(group, counted)
+  }
+  const shown = new Set<string>()
+  return checks.flatMap((check): Check[] => {
+    const group = groupOf(check)
+    const counted = group === undefined ? undefined : groups.get(group)
+    if (group === undefined || counted === undefined) return [check]
+    if (shown.has(group)) return []
+    shown.add(group)
+    const skipped = counted.skip === 0 ? '' : `, ${counted.skip} had nothing to compare with`
+    return [
+      {
+        id: group,
+        status: counted.pass > 0 ? 'pass' : 'skip',
+        code: counted.pass > 0 ? 'OK' : 'NOT_GIVEN',
+        message: `${counted.pass} single steps passed${skipped} (--json has each)`,
+      },
+    ]
+  })
 }
 
 /** Just the checks, one line each and what belongs to those that did not pass; with `whole` also what passed ones compared. */

@@ -18,8 +18,12 @@ const MARKS: Readonly<Record<CheckStatus, readonly [string, string]>> = {
 /**
  * The page. Its only style is its own, named by digest in its content security policy; a name in a verdict can't become markup, a
  * link, or text that runs the other way.
+ * @param origin `not verified` where the verdict was only found, and not computed here
  */
-export function verdictPage(verdict: Verdict): string {
+export function verdictPage(
+  verdict: Verdict,
+  origin: 'computed' | 'not verified' = 'computed',
+): string {
   const { decision, subject } = verdict
   const allowed = decision === 'allow'
   const style = bytesToBase64(sha256(utf8Encode(STYLE)))
@@ -37,6 +41,7 @@ export function verdictPage(verdict: Verdict): string {
 <body>
 <main>
 ${head(verdict)}
+${origin === 'computed' ? '' : UNVERIFIED}
 ${asked(verdict)}
 ${chain(verdict)}
 ${results(verdict)}
@@ -47,6 +52,9 @@ ${footer(verdict)}
 </html>
 `
 }
+
+const UNVERIFIED =
+  '<p class="banner">Nobody verified this verdict: it is shown as it was found in a file. Whoever relies on it must check who signed it, or compute it again.</p>'
 
 function head({ decision, subject, policy, at, checks }: Verdict): string {
   const allowed = decision === 'allow'
