@@ -17,11 +17,21 @@ function run(command, args) {
   if (status !== 0) process.exit(status ?? 1)
 }
 
-const lock = createHash('sha256').update(readFileSync(`${root}/package-lock.json`)).digest('hex')
+const lock = createHash('sha256')
+  .update(readFileSync(`${root}/package-lock.json`))
+  .digest('hex')
 const mark = `${root}/node_modules/.zt4ai-lock`
 if (!existsSync(mark) || readFileSync(mark, 'utf8') !== lock) {
   console.error('installing dependencies …')
-  run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'])
+  // Not `npm ci`: it wants an entry for the optional binaries of every platform, and a mirror need not carry them all.
+  run('npm', [
+    'install',
+    '--no-save',
+    '--ignore-scripts',
+    '--no-audit',
+    '--no-fund',
+    '--loglevel=error',
+  ])
   writeFileSync(mark, lock)
 }
 run(process.execPath, [`${root}/node_modules/typescript/bin/tsc`, '-b', ...process.argv.slice(2)])

@@ -9,18 +9,36 @@ const folder = mkdtempSync(join(tmpdir(), 'zt4ai-package-'))
 function run(expected, command, ...args) {
   const { status, stdout, stderr } = spawnSync(command, args, { cwd: folder, encoding: 'utf8' })
   if (status === expected) return stdout
-  console.error(`${command} ${args.join(' ')}: exit ${status}, expected ${expected}\n${stdout}\n${stderr}`)
+  console.error(
+    `${command} ${args.join(' ')}: exit ${status}, expected ${expected}\n${stdout}\n${stderr}`,
+  )
   process.exit(1)
 }
 
-const packed = spawnSync('npm', ['pack', '--silent', '--pack-destination', folder], { encoding: 'utf8', cwd: resolve(import.meta.dirname, '..') })
+const packed = spawnSync('npm', ['pack', '--silent', '--pack-destination', folder], {
+  encoding: 'utf8',
+  cwd: resolve(import.meta.dirname, '..'),
+})
 if (packed.status !== 0) {
   console.error(packed.stderr)
   process.exit(1)
 }
 const tarball = readdirSync(folder).find((name) => name.endsWith('.tgz'))
-writeFileSync(join(folder, 'package.json'), '{ "name": "user", "private": true, "type": "module" }\n')
-run(0, 'npm', 'install', '--silent', '--no-audit', '--no-fund', '--ignore-scripts', '--omit=dev', `./${tarball}`)
+writeFileSync(
+  join(folder, 'package.json'),
+  '{ "name": "user", "private": true, "type": "module" }\n',
+)
+run(
+  0,
+  'npm',
+  'install',
+  '--silent',
+  '--no-audit',
+  '--no-fund',
+  '--ignore-scripts',
+  '--omit=dev',
+  `./${tarball}`,
+)
 
 const keys = generateKeyPairSync('ec', { namedCurve: 'P-256' })
 writeFileSync(join(folder, 'key.pem'), keys.privateKey.export({ type: 'pkcs8', format: 'pem' }))
