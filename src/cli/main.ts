@@ -20,6 +20,10 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<C
       summary: 'one verdict for one model under a policy',
       load: () => import('./admit.ts'),
     },
+    run: {
+      summary: 'run a program on a model, if its evidence says that it may',
+      load: () => import('./run.ts'),
+    },
     attest: {
       summary: 'judge the evidence of a confidential machine',
       load: () => import('./attest.ts'),

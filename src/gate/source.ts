@@ -7,7 +7,7 @@ import { ZtError } from '../error.ts'
 import { compareFound, type Comparison } from '../model/compare.ts'
 import type { HashedFile, Manifest } from '../model/manifest.ts'
 import { Anchor } from '../model/open.ts'
-import { hashFiles } from '../model/pool.ts'
+import { hashFiles, type HashOptions, type HashOutcome } from '../model/pool.ts'
 import { classify, HEAD_BYTES, TAIL_BYTES, tailWanted, type Content } from '../model/sniff.ts'
 import { compareTar, looksLikeTar, readTar } from '../model/tar.ts'
 import { walkModel, type ModelFile, type Walk } from '../model/walk.ts'
@@ -21,7 +21,17 @@ export interface PathSourceOptions {
   readonly signatures?: readonly string[]
   /** The caller's own paths to leave out, relative to the model. */
   readonly ignorePaths?: readonly string[]
+  /** How files in a directory are read: by default just hashed. A loader copies them as it goes. */
+  readonly read?: ReadFiles
 }
+
+/** Reads the signed files that are there, under the parameters of the signed list. */
+export type ReadFiles = (
+  walk: Walk,
+  files: readonly ModelFile[],
+  manifest: Manifest,
+  options: HashOptions,
+) => Promise<HashOutcome>
 
 /**
  * A directory, a file or a tar archive. Each file is read once for each way of hashing it, however many lists name it.
@@ -39,12 +49,12 @@ export function pathSource(path: string, options: PathSourceOptions = {}): Model
   }
 
   function diskCompare(): ModelSource['compare'] {
-    const disk = new Disk(path, ignorePaths)
+    const disk = new Disk(path, ignorePaths, options.read)
     return (manifest, request) => disk.compare(manifest, request)
   }
 
   function tarCompare(): ModelSource['compare'] {
-    const disk = new Disk(path, ignorePaths)
+    const disk = new Disk(path, ignorePaths, options.read)
     return async (manifest, request) => {
       // one file: the archive itself was signed, not what is in it
       const [only, second] = manifest.resources
@@ -70,15 +80,19 @@ function readBundles(places: readonly string[], asked: readonly string[]): Named
   })
 }
 
+const justHash: ReadFiles = ({ root }, files, _, options) => hashFiles(root, files, options)
+
 /** One model on disk. Remembers what it hashed, by the exact state of each file. */
 class Disk {
   readonly #path: string
   readonly #ignorePaths: readonly string[]
+  readonly #read: ReadFiles
   readonly #hashed = new Map<string, HashedFile>()
 
-  constructor(path: string, ignorePaths: readonly string[]) {
+  constructor(path: string, ignorePaths: readonly string[], read: ReadFiles = justHash) {
     this.#path = path
     this.#ignorePaths = ignorePaths
+    this.#read = read
   }
 
   async compare(manifest: Manifest, request: CompareRequest): Promise<FilesFact> {
@@ -98,20 +112,26 @@ class Disk {
   async #hash(
     walk: Walk,
     read: readonly ModelFile[],
-    { serialization: { hashType, shardSize } }: Manifest,
+    manifest: Manifest,
     request: CompareRequest,
-  ): ReturnType<typeof hashFiles> {
+  ): Promise<HashOutcome> {
+    const { hashType, shardSize } = manifest.serialization
     const key = ({ name, source, stamp }: ModelFile): string =>
       JSON.stringify([hashType, shardSize ?? 0, stamp, source, name])
     const unknown = read.filter((file) => !this.#hashed.has(key(file)))
     // What a file is depends on its name: the one of a single-file model, which some signers call `.`, is taken from the disk.
     const named = walk.single ? walk.files : unknown
-    const { checks, files, bytes } = await hashFiles(walk.root, unknown.length > 0 ? named : [], {
-      hashType,
-      sniff: true,
-      ...(shardSize === undefined ? {} : { shardSize }),
-      ...request,
-    })
+    const { checks, files, bytes } = await this.#read(
+      walk,
+      unknown.length > 0 ? named : [],
+      manifest,
+      {
+        hashType,
+        sniff: true,
+        ...(shardSize === undefined ? {} : { shardSize }),
+        ...request,
+      },
+    )
     const fresh = new Map(files.map((file) => [file.name, file]))
     for (const file of unknown) {
       const hashed = fresh.get(walk.single ? (walk.files[0]?.name ?? '') : file.name)
@@ -171,6 +191,15 @@ function contentOf(anchor: Anchor, name: string, source: string): Content {
     return unreadable(String((cause as { code?: unknown }).code))
   }
   try {
+    return lookInto(fd, name)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/** Looks at the two ends of an open file. */
+export function lookInto(fd: number, name: string): Content {
+  try {
     const stats = fstatSync(fd)
     if (!stats.isFile()) return unreadable('it is no file')
     const { size } = stats
@@ -181,8 +210,6 @@ function contentOf(anchor: Anchor, name: string, source: string): Content {
     return classify({ name, size, head, tail })
   } catch (cause) {
     return unreadable(String((cause as { code?: unknown }).code))
-  } finally {
-    closeSync(fd)
   }
 }
 

@@ -202,7 +202,8 @@ function unstable(expected: Stamp, actual: Stamp): PieceResult {
   return { digest: '', problem: { code: 'FILE_UNSTABLE', message, expected, actual } }
 }
 
-function openProblem(cause: unknown): PieceProblem {
+/** What a file that can't be opened or read says. */
+export function openProblem(cause: unknown): PieceProblem {
   const code = String((cause as { code?: unknown }).code ?? cause)
   return code === 'ELOOP' || code === 'ENOTDIR' || code === 'ENOENT' || code === 'ENXIO'
     ? { code: 'FILE_UNSTABLE', message: `was replaced while the model was being read (${code})` }
