@@ -81,7 +81,7 @@ const MINIMUM_TCB: TcbTable = {
   Turin: { fmc: 1, snp: 4, microcode: 81 },
 }
 
-/** Default minimum firmware, from the same machines. None is known for Turin beyond the ABI's first version. */
+/** Default minimum firmware, from the same machines. No figure was recorded for Turin: it gets the series of the other two. */
 const MINIMUM_FIRMWARE: FirmwareTable = {
   Milan: { major: 1, minor: 55, build: 29 },
   Genoa: { major: 1, minor: 55, build: 40 },

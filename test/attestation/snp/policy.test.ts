@@ -1,4 +1,5 @@
 // The SNP policy: decoded strictly, strict where it says nothing, and every option decides what it says.
+import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { decodeSnpPolicy, STRICT_SNP_POLICY, waivers } from '../../../attestation/snp/policy.ts'
 import { SNP_DEFAULTS, simulateSnp } from '../../../src/simulate/index.ts'
@@ -280,5 +281,15 @@ describe('every option', () => {
     expect(ids(bad)).toEqual(ids(good))
     expect(failures(bad).length).toBeGreaterThanOrEqual(4)
     expect(having(good, 'skip').every((check) => check.endsWith(' NOT_GIVEN'))).toBe(true)
+  })
+
+  it('the README names every check and every option', () => {
+    const url = new URL('../../../attestation/snp/README.md', import.meta.url)
+    const text = readFileSync(url, 'utf8')
+    const names = [
+      ...judge(simulateSnp()).checks.map((check) => check.id),
+      ...Object.keys(STRICT_SNP_POLICY),
+    ]
+    expect(names.filter((name) => !text.includes(`\`${name}\``))).toEqual([])
   })
 })
