@@ -10,7 +10,8 @@ export class Reader {
 
   /** @param name what is being read, for error messages */
   constructor(bytes: Uint8Array, name: string) {
-    this.#bytes = bytes
+    // node's Buffer is a Uint8Array whose `slice` is no copy: what is handed out is never one
+    this.#bytes = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength)
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
     this.#name = name
   }

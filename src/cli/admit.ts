@@ -154,13 +154,18 @@ export async function readQuestion(
     policy,
     at: options.at === undefined ? now : readAt(options.at),
     now,
-    bundles: readNamed(options.bundle, MAX_BUNDLE),
+    bundles: readNamed([...options.bundle, ...beside(model, options)], MAX_BUNDLE),
     evidence: readNamed(options.evidence),
     endorsements: readNamed(options.endorsements),
     ...(options.name === undefined ? {} : { name: options.name }),
     ...(challenge === undefined ? {} : { challenge }),
     ...(options.teeKey === undefined ? {} : { keyDigest: spkiDigest(readText(options.teeKey)) }),
   }
+}
+
+/** Signatures that no folder can leave out: those of a model that is not on this disk. */
+function beside(model: string | ModelSource, { signature }: QuestionOptions): readonly string[] {
+  return typeof model === 'string' && !model.startsWith('oci://') ? [] : signature
 }
 
 async function openModel(model: string, options: QuestionOptions): Promise<ModelSource> {

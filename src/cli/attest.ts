@@ -114,7 +114,12 @@ async function run(path: string, options: Options): Promise<void> {
     })
   let endorsements = given
   let result = judge(given)
-  if (lacks(result) && options.offline !== true && !simulatedOnly(question.trustRoots)) {
+  const served = options.kds !== undefined || options.pcs !== undefined
+  if (
+    lacks(result) &&
+    options.offline !== true &&
+    (served || !simulatedOnly(question.trustRoots))
+  ) {
     const fetched = await fetchMissing(evidence, given, options, now)
     if (fetched !== null) {
       endorsements = mergeEndorsements(given, fetched)

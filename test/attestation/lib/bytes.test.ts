@@ -163,3 +163,12 @@ describe('time', () => {
     expect(() => formatTime(new Date(Number.NaN))).toThrow(AttestationError)
   })
 })
+
+describe('a Buffer', () => {
+  it('is read like any other bytes, and not changed by what is done with a part', () => {
+    const buffer = Buffer.from([1, 2, 3, 4])
+    new Reader(buffer, 'test').bytes(4).slice().reverse()
+    expect([...buffer]).toEqual([1, 2, 3, 4])
+    expect(Buffer.isBuffer(new Reader(buffer, 'test').bytes(2))).toBe(false)
+  })
+})
