@@ -26,6 +26,7 @@ import { writeAtomically } from '../sign/atomic.ts'
 import { readNamed, readNonce } from './admit.ts'
 import { EXIT } from './exit.ts'
 import { addFetching, fetchMissing, type FetchOptions } from './endorse.ts'
+import { measureCommand } from './measure.ts'
 import { readAt, readBytes, repeatable } from './options.ts'
 import { coloured } from './render.ts'
 import { renderAttestation } from './render-attestation.ts'
@@ -89,7 +90,7 @@ export function command(): Command {
     .option('--ear', 'write the result as a signed EAR token')
     .option('--key <pem>', 'with --ear: the private key that signs it')
     .option('--save <file>', 'write evidence and endorsements as one evidence file')
-  addFetching(attesting).addHelpText('after', HELP).action(run)
+  addFetching(attesting).addHelpText('after', HELP).action(run).addCommand(measureCommand())
   return attesting
 }
 
