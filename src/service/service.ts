@@ -1,0 +1,244 @@
+// The single owner of the service as a whole: what is behind each route, what is looked at again and again, and how it ends.
+import { createPublicKey } from 'node:crypto'
+import type { DestinationStream } from 'pino'
+import { SnpTrust, TdxTrust } from '../../attestation/index.ts'
+import type { Repository } from '../registry/client.ts'
+import type { Reference } from '../registry/reference.ts'
+import { keySigner, type PrivateKey } from '../sign/key.ts'
+import { ask, MAX_ASK } from './ask.ts'
+import { Decider, type Reading } from './decide.ts'
+import { busy, type Route } from './http.ts'
+import { openLog, type Level, type Log } from './log.ts'
+import { Metrics } from './metrics.ts'
+import { Policies } from './policies.ts'
+import { MAX_REVIEW, review } from './review.ts'
+import { listen, type Address, type Listening } from './server.ts'
+import { ServerCertificate, type CertificateFiles } from './tls.ts'
+import { Token } from './token.ts'
+
+export interface ServiceOptions {
+  readonly policies: readonly string[]
+  readonly listen: Address
+  /** Undefined: plain HTTP on a loopback address. */
+  readonly certificate?: CertificateFiles
+  /** A second address for health and metrics alone, in plain HTTP. */
+  readonly admin?: Address
+  /** What registries and CI must show; without it events are not taken. */
+  readonly tokenFile?: string
+  readonly repository: (reference: Reference, reading: Reading) => Repository
+  readonly hosts?: ReadonlySet<string>
+  /** Reads layers for `POST /v1/admit` and events. */
+  readonly readLayers?: boolean
+  /** Signs what the verifier says, and what is recorded. */
+  readonly key?: PrivateKey
+  readonly record?: boolean
+  /** PEM of further keys whose recorded verdicts are used. */
+  readonly recorders?: readonly string[]
+  readonly savedMaxAgeMs?: number
+  readonly allowMaxAgeMs?: number
+  readonly denyMaxAgeMs?: number
+  readonly running?: number
+  readonly waiting?: number
+  readonly pollMs?: number
+  readonly drainDelayMs?: number
+  readonly graceMs?: number
+  readonly logTo: DestinationStream
+  readonly logLevel?: Level
+  readonly build: string
+  readonly now?: () => Date
+  readonly monotonic?: () => number
+}
+
+export interface Service {
+  readonly url: string
+  readonly adminUrl: string | undefined
+  readonly log: Log
+  /** Says that it is leaving, waits until nobody is sent here any more, ends what runs, and stops. */
+  close(): Promise<void>
+}
+
+/** Starts the service. @throws ZtError where it can't: a broken policy, certificate or token, an address that is taken */
+export async function startService(options: ServiceOptions): Promise<Service> {
+  const now = options.now ?? (() => new Date())
+  const monotonic = options.monotonic ?? (() => performance.now())
+  const metrics = new Metrics()
+  const log = openLog(options.logTo, options.logLevel ?? 'info')
+  const policies = new Policies(options.policies, now, {
+    onReload: ({ path, name, digest }) => {
+      metrics.reload('policy', 'ok')
+      log.info({ path, policy: name, policyDigest: digest }, 'policy reloaded')
+    },
+    onBroken: (path, error) => {
+      metrics.reload('policy', 'broken')
+      log.error(
+        { err: error, path },
+        'POLICY BROKEN: the file is not used, the policy read before stays in force',
+      )
+    },
+  })
+  const certificate =
+    options.certificate === undefined ? undefined : new ServerCertificate(options.certificate)
+  const token = options.tokenFile === undefined ? undefined : new Token(options.tokenFile)
+  const recorders = [
+    ...(options.key === undefined ? [] : [publicPem(options.key)]),
+    ...(options.recorders ?? []),
+  ]
+  const decider = new Decider({
+    repository: options.repository,
+    now,
+    monotonic,
+    metrics,
+    log,
+    allowMaxAgeMs: options.allowMaxAgeMs ?? 600_000,
+    denyMaxAgeMs: options.denyMaxAgeMs ?? 15_000,
+    cache: { entries: 20_000, bytes: 64 << 20 },
+    queue: { running: options.running ?? 64, waiting: options.waiting ?? 1024 },
+    trust: { snp: new SnpTrust(), tdx: new TdxTrust() },
+    ...(options.hosts === undefined ? {} : { hosts: options.hosts }),
+    ...(recorders.length === 0
+      ? {}
+      : { shared: { recorders, maxAgeMs: options.savedMaxAgeMs ?? 86_400_000 } }),
+    ...(options.record === true && options.key !== undefined
+      ? { recorder: keySigner(options.key) }
+      : {}),
+  })
+  let draining = false
+  const common = { metrics, log, monotonic, draining: () => draining, maxConnections: 20_000 }
+  const askOptions = { decider, policies, metrics, layers: options.readLayers === true }
+  const watched = watchedRoutes(metrics, policies, certificate, () => draining)
+  const routes: Route[] = [
+    {
+      method: 'POST',
+      path: '/validate/*',
+      maxBody: MAX_REVIEW,
+      handle: async (call) => {
+        const policy = policies.get(call.rest === '' ? undefined : decodeURIComponent(call.rest))
+        if (policy === undefined)
+          return {
+            status: 404,
+            body: { code: 'REQUEST_INVALID', message: 'there is no policy of this name' },
+          }
+        const body = await call.json()
+        return {
+          status: 200,
+          body: await review(body, policy, { decider, metrics }, () => call.left(), call.log),
+        }
+      },
+    },
+    {
+      method: 'POST',
+      path: '/v1/admit',
+      maxBody: MAX_ASK,
+      timeoutMs: 30_000,
+      handle: (call) => {
+        token?.require(call)
+        return ask(call, askOptions)
+      },
+    },
+    ...watched,
+  ]
+  const main = await listen({
+    ...common,
+    address: options.listen,
+    routes,
+    maxRequests: 4096,
+    ...(certificate === undefined ? {} : { certificate }),
+  })
+  let admin: Listening | undefined
+  if (options.admin !== undefined)
+    admin = await listen({
+      ...common,
+      address: options.admin,
+      routes: watched,
+      maxRequests: 64,
+      admin: true,
+      maxConnections: 256,
+    })
+  policies.watch(options.pollMs ?? 5_000)
+  const timer = setInterval(() => {
+    token?.check()
+    if (certificate !== undefined) renew(certificate, main, metrics, log)
+  }, options.pollMs ?? 5_000)
+  timer.unref()
+  log.info({ url: main.url, policies: policies.status() }, 'serving')
+  return {
+    url: main.url,
+    adminUrl: admin?.url,
+    log,
+    close: async () => {
+      draining = true
+      log.info('draining')
+      await new Promise((resolve) => setTimeout(resolve, options.drainDelayMs ?? 5_000))
+      await main.close(options.graceMs ?? 25_000)
+      await admin?.close(1_000)
+      clearInterval(timer)
+      policies.close()
+      log.info('stopped')
+    },
+  }
+}
+
+function publicPem({ key }: PrivateKey): string {
+  return createPublicKey(key).export({ type: 'spki', format: 'pem' }) as string
+}
+
+function renew(certificate: ServerCertificate, main: Listening, metrics: Metrics, log: Log): void {
+  try {
+    if (certificate.check() === undefined) return
+    main.renew(certificate)
+    metrics.reload('certificate', 'ok')
+    log.info({ expires: certificate.expires }, 'certificate reloaded')
+  } catch (error) {
+    metrics.reload('certificate', 'broken')
+    log.error({ err: error }, 'CERTIFICATE BROKEN: the one read before stays in use')
+  }
+}
+
+/** Health, readiness and metrics. */
+function watchedRoutes(
+  metrics: Metrics,
+  policies: Policies,
+  certificate: ServerCertificate | undefined,
+  draining: () => boolean,
+): Route[] {
+  metrics.watch(
+    'zt4ai_policies_broken',
+    'Policies whose file is broken',
+    () => policies.status().filter(({ broken }) => broken !== null).length,
+  )
+  if (certificate !== undefined)
+    metrics.watch(
+      'zt4ai_certificate_expiry_seconds',
+      'When the certificate ends, Unix time',
+      () => certificate.expires.getTime() / 1000,
+    )
+  return [
+    { method: 'GET', path: '/healthz', handle: () => ({ status: 200, body: { alive: true } }) },
+    {
+      method: 'GET',
+      path: '/readyz',
+      handle: () => {
+        const ready = !draining()
+        const body = {
+          ready,
+          draining: !ready,
+          policies: policies.status(),
+          certificate:
+            certificate === undefined
+              ? null
+              : { expires: certificate.expires.toISOString(), broken: certificate.broken },
+        }
+        return ready ? { status: 200, body } : { ...busy(), body }
+      },
+    },
+    {
+      method: 'GET',
+      path: '/metrics',
+      handle: async () => ({
+        status: 200,
+        body: await metrics.text(),
+        type: 'text/plain; version=0.0.4; charset=utf-8',
+      }),
+    },
+  ]
+}
