@@ -27,8 +27,6 @@ export interface AttestOptions extends Expected {
   readonly snpTrust?: SnpTrust
   /** Remembers examined TDX and SGX chains and collateral between calls. */
   readonly tdxTrust?: TdxTrust
-  /** RTMR0 to RTMR3 as an event log replays into them; a TDX quote must hold the same. */
-  readonly replayedRtmrs?: readonly Uint8Array[]
 }
 
 /**
@@ -47,7 +45,7 @@ export function attest(
   now: Date,
   options: AttestOptions = {},
 ): AttestationResult {
-  const { snpTrust, tdxTrust, replayedRtmrs, ...common } = options
+  const { snpTrust, tdxTrust, ...common } = options
   const quoteOptions = { ...common, ...(tdxTrust === undefined ? {} : { trust: tdxTrust }) }
   switch (evidence.platform) {
     case 'sev-snp':
@@ -56,10 +54,14 @@ export function attest(
         ...(snpTrust === undefined ? {} : { trust: snpTrust }),
       })
     case 'tdx':
-      return attestTdx(evidence, endorsements, policy.tdx ?? STRICT_TDX_POLICY, at, now, {
-        ...quoteOptions,
-        ...(replayedRtmrs === undefined ? {} : { replayedRtmrs }),
-      })
+      return attestTdx(
+        evidence,
+        endorsements,
+        policy.tdx ?? STRICT_TDX_POLICY,
+        at,
+        now,
+        quoteOptions,
+      )
     case 'sgx':
       return attestSgx(
         evidence,

@@ -78,6 +78,8 @@ export const CODES = {
   XFAM: 'the extended features are not the ones that are accepted',
   RTMR: 'a run-time measurement register does not hold a reference value',
   RTMR_REPLAY: 'the event log does not replay into the run-time measurement registers',
+  EVENT_LOG: 'the event log does not tell what was measured, although its digests may replay',
+  EVENT_MISSING: 'a required event was not measured, or is not what is required',
   CONFIG_ID: 'the configuration identity is not a reference value',
   OWNER: 'the owner or its configuration is not a reference value',
   MRSEAM: 'the measurement of the TDX module is not a reference value',

@@ -1,0 +1,10 @@
+// The public face of event logs.
+export { appraiseLogs, eventFields, parseEventLog } from './appraise.ts'
+export type { LogAppraisal } from './appraise.ts'
+export { EVENT_TYPE } from './event.ts'
+export type { LoggedEvent, ParsedLog, Register } from './event.ts'
+export { extractEvents } from './extract.ts'
+export type { ExtractedEvent, Extraction } from './extract.ts'
+export { replayEvents } from './replay.ts'
+export { requiredEvent } from './required.ts'
+export type { RequiredEvent } from './required.ts'
