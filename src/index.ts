@@ -35,3 +35,34 @@ export type {
   Trust,
 } from './verify/result.ts'
 export { verifySignature, verifyStatement } from './verify/statement.ts'
+
+export { onnxSession, serveTransformers } from './gate/adapters.ts'
+export type { OnnxRuntime, TransformersEnv } from './gate/adapters.ts'
+export type { OpenOptions, VerifiedFile, VerifiedModel } from './gate/open.ts'
+export { openSigned, openVerified } from './gate/open-verified.ts'
+export type { Opened, OpenQuestion } from './gate/open-verified.ts'
+export type { RunLevel, Surroundings } from './gate/protect.ts'
+export { runModel } from './gate/run.ts'
+export type { Ended, LiveEvidence, Running, RunOutcome, RunRequest } from './gate/run.ts'
+export { openAllTensors, openTensors } from './gate/tensors.ts'
+export type { TensorValues, VerifiedTensor } from './gate/tensors.ts'
+
+export { admit, decide, gather } from './gate/admit.ts'
+export type {
+  Admission,
+  AdmitCaches,
+  AdmitRequest,
+  Challenge,
+  CompareRequest,
+  Gathered,
+  LoadedPolicy,
+  ModelSource,
+} from './gate/admit.ts'
+export { verdictPage } from './gate/page.ts'
+export { policyFrom, readPolicy } from './gate/policy.ts'
+export { readVerdict } from './gate/read-verdict.ts'
+export { readReplay, replay, writeReplay } from './gate/replay.ts'
+export type { Replay } from './gate/replay.ts'
+export { savedVerdict, saveVerdict, verdictEar } from './gate/saved.ts'
+export { pathSource } from './gate/source.ts'
+export type { PathSourceOptions } from './gate/source.ts'

@@ -81,7 +81,9 @@ function asked({ subject, policy, at, checks, protection }: Verdict): string {
     [
       'Its identity',
       subject.digest === undefined
-        ? 'none: nobody whom the policy trusts has signed what was found'
+        ? rule === undefined && policy !== null
+          ? 'not looked at'
+          : 'none: nobody who is trusted here has signed what was found'
         : `<code>sha256:${escape(subject.digest.sha256)}</code>`,
     ],
     [

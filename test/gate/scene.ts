@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { modelBinding, type NamedBytes } from '../../attestation/index.ts'
-import { bytesToHex, hexToBytes, utf8Encode } from '../../attestation/lib/index.ts'
+import { hexToBytes, utf8Encode } from '../../attestation/lib/index.ts'
 import {
   admit,
   type Admission,
@@ -203,5 +203,3 @@ export function failing({ verdict }: Pick<Admission, 'verdict'>): string[] {
     .filter(({ status }) => status === 'fail')
     .map(({ id, code }) => `${id.split(':', 1)[0] ?? ''} ${code}`)
 }
-
-export const hex = bytesToHex
