@@ -71,6 +71,8 @@ const ROUTE_WORDS: Readonly<Record<Route, string>> = {
   'signed-layer-map': 'compared by layer digests that the signer recorded; no byte was read here',
   'manifest-digest': 'the registry’s manifest was signed; no byte was read here',
   'hub-asserted': 'compared by digests that a hub asserts; no byte was read here',
+  'machine-asserted':
+    'the attested machine says so, and its evidence is bound to this list; no byte was read here',
 }
 
 function isManifestRoute(route: Route): route is ManifestRoute {

@@ -79,7 +79,8 @@ export interface SignedBy {
 /**
  * How signed files were compared with what is there. `files`: every byte was hashed here. `streamed`: hashed while it passed.
  * The others look at a registry's manifest alone: `raw-bijection` (each layer is one signed file), `signed-layer-map` (the signer
- * recorded the layer's digest), `manifest-digest` (a signature over the manifest itself), `hub-asserted` (a hub's word).
+ * recorded the layer's digest), `manifest-digest` (a signature over the manifest itself), `hub-asserted` (a hub's word). And
+ * `machine-asserted`: the word of an attested machine, whose evidence is bound to the root of the list (the verifier service).
  */
 export const ROUTES = [
   'files',
@@ -88,6 +89,7 @@ export const ROUTES = [
   'signed-layer-map',
   'manifest-digest',
   'hub-asserted',
+  'machine-asserted',
 ] as const
 export type Route = (typeof ROUTES)[number]
 /** The routes by which nobody here has read the bytes. */
@@ -96,6 +98,7 @@ export const MANIFEST_ROUTES = [
   'signed-layer-map',
   'manifest-digest',
   'hub-asserted',
+  'machine-asserted',
 ] as const satisfies readonly Route[]
 export type ManifestRoute = (typeof MANIFEST_ROUTES)[number]
 

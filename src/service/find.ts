@@ -37,7 +37,7 @@ export function findModels(
   object: JsonObject,
   isModel: (reference: Reference) => boolean,
 ): readonly FoundModel[] {
-  const finder = new Finder(isModel, String(object['apiVersion']).startsWith('serving.kserve.io/'))
+  const finder = new Finder(isModel, textOf(object['apiVersion']).startsWith('serving.kserve.io/'))
   finder.visit(object, '', [])
   return finder.result()
 }

@@ -298,7 +298,8 @@ function reply(
 }
 
 function cut(text: string): string {
-  const runes = [...text]
+  // Runes, as the API server counts them.
+  const runes = Array.from(text)
   return runes.length <= MAX_WARNING ? text : `${runes.slice(0, MAX_WARNING - 1).join('')}…`
 }
 

@@ -4,7 +4,7 @@ import { createServer as createHttps, type Server as SecureServer } from 'node:h
 import type { AddressInfo } from 'node:net'
 import { ZtError } from '../error.ts'
 import { handler, type HandlerOptions, type Route } from './http.ts'
-import { ServerCertificate } from './tls.ts'
+import type { ServerCertificate } from './tls.ts'
 
 export interface Address {
   readonly host: string
