@@ -2,7 +2,7 @@
 import { closeSync, fstatSync, readSync, statSync } from 'node:fs'
 import { basename } from 'node:path'
 import type { NamedBytes } from '../../attestation/index.ts'
-import { defaultSignature, inModel, readSignature } from '../bundle/location.ts'
+import { defaultSignature, inModel, readSignature, SIGNATURE_NAME } from '../bundle/location.ts'
 import { ZtError } from '../error.ts'
 import { compareFound, type Comparison } from '../model/compare.ts'
 import type { HashedFile, Manifest } from '../model/manifest.ts'
@@ -62,7 +62,8 @@ export function pathSource(path: string, options: PathSourceOptions = {}): Model
         return disk.compare(manifest, request)
       const { signal } = request
       const comparison = await compareTar(readTar(path), manifest, {
-        ignorePaths: ['model.sig', ...ignorePaths],
+        ignorePaths,
+        ownSignature: SIGNATURE_NAME,
         sniff: true,
         ...(signal === undefined ? {} : { signal }),
       })

@@ -18,6 +18,7 @@ export interface TarTreeOptions {
   readonly ignorePaths?: readonly string[]
   readonly reportIgnored?: readonly string[]
   readonly defaultIgnores?: boolean
+  readonly ownSignature?: string
   readonly stripComponents?: number
   /** The model is this directory of a container image, whose layer the archive is: see `TarOptions`. */
   readonly within?: string
@@ -232,6 +233,8 @@ export class TarTree {
     for (let part = todo.pop(); part !== undefined; part = todo.pop()) {
       if (part === '' || part === '.') continue
       if (part === '..') {
+      // Its name excuses one file: a directory of that name is the model's, and what is in it must be signed.
+      if (shown === this.#options.ownSignature && this.#nodes.get(child)?.kind === 'file') continue
         if (done.pop() !== undefined) continue
         this.#refuse('LINK_OUTSIDE', name, 'the link leads out of the model')
         return null

@@ -31,6 +31,8 @@ export interface TarOptions extends TarLimits {
   readonly ignorePaths?: readonly string[]
   readonly reportIgnored?: readonly string[]
   readonly defaultIgnores?: boolean
+  /** The name of the signature inside the archive: a file of exactly this name is no part of the model. */
+  readonly ownSignature?: string
   /** Leading parts of every name to drop, as `tar --strip-components`. Default 0: only a leading `./` is dropped. */
   readonly stripComponents?: number
   /** The model is this directory of a container image's layer. The rest is passed over; a layer's deletions that touch it are refused. */

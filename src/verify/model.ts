@@ -89,8 +89,10 @@ export async function examineTar(
   let files: Comparison | null = null
   if (signature.manifest !== null) {
     const { compareTar } = await import('../model/tar.ts')
-    const ignorePaths = [...(options.ignorePaths ?? []), SIGNATURE_NAME]
-    files = await compareTar(stream, signature.manifest, { ...options, ignorePaths })
+    files = await compareTar(stream, signature.manifest, {
+      ...options,
+      ownSignature: SIGNATURE_NAME,
+    })
   }
   return { verdict: joined(options.name, options.at, signature, files), signature, files }
 }

@@ -356,3 +356,22 @@ describe('readTar', () => {
     expect((await hashTar(readTar(join(path, 'm.tgz')), sha)).files).toHaveLength(1)
   })
 })
+
+it('the name of the signature excuses one file, never a directory of that name', async () => {
+  const made = folder({ 'config.json': '{}', 'model.sig': 'a signature' })
+  const { manifest } = await identifyTar(portions(pack(made)), {
+    name: 'model',
+    ignorePaths: ['model.sig'],
+  })
+  if (manifest === null) throw new Error('not hashed')
+  const plain = { ...manifest, serialization: { ...manifest.serialization, ignorePaths: [] } }
+  const codes = async (path: string, list = plain): Promise<string[]> => {
+    const found = await compareTar(portions(pack(path)), list, { ownSignature: 'model.sig' })
+    return found.checks.map(({ id, code }) => `${id} ${code}`)
+  }
+  const hidden = folder({ 'config.json': '{}', 'model.sig/evil.py': 'import os' })
+  expect(await codes(made)).toEqual(['model.files OK'])
+  expect(await codes(made, manifest)).toEqual(['model.files OK'])
+  expect(await codes(hidden)).toEqual(['model.extra:model.sig/evil.py FILE_EXTRA'])
+  expect(await codes(hidden, manifest)).toContain('model.ignored UNSIGNED_IGNORED')
+})
