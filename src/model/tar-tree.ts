@@ -203,6 +203,8 @@ export class TarTree {
     for (const child of this.#children.get(source) ?? []) {
       const shown = join(name, child.slice(source === '' ? 0 : source.length + 1))
       if (this.#skip.has(shown)) continue
+      // Its name excuses one file: a directory of that name is the model's, and what is in it must be signed.
+      if (shown === this.#options.ownSignature && this.#nodes.get(child)?.kind === 'file') continue
       if (this.#report.has(shown)) this.#listIgnored(shown, child)
       else this.#listOne(shown, child, way)
     }
@@ -233,8 +235,6 @@ export class TarTree {
     for (let part = todo.pop(); part !== undefined; part = todo.pop()) {
       if (part === '' || part === '.') continue
       if (part === '..') {
-      // Its name excuses one file: a directory of that name is the model's, and what is in it must be signed.
-      if (shown === this.#options.ownSignature && this.#nodes.get(child)?.kind === 'file') continue
         if (done.pop() !== undefined) continue
         this.#refuse('LINK_OUTSIDE', name, 'the link leads out of the model')
         return null
