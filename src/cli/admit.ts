@@ -16,6 +16,7 @@ import {
 } from '../gate/admit.ts'
 import { readPolicy } from '../gate/policy.ts'
 import { writeAtomically } from '../sign/atomic.ts'
+import type { Verdict } from '../verdict.ts'
 import { EXIT } from './exit.ts'
 import { interruptible, readAt, readBytes, readIgnores, readText, repeatable } from './options.ts'
 import { progressLine } from './progress.ts'
@@ -46,6 +47,7 @@ interface Options extends QuestionOptions, SaveOptions {
 }
 
 const HELP = `
+Nothing is fetched: evidence must bring its endorsements (zt4ai attest EVIDENCE --save FILE puts both into one file).
 Exit codes: 0 allowed, 1 refused, 2 usage error, 3 no verdict could be reached (so nothing is allowed).
 
 Examples:
@@ -106,9 +108,10 @@ export function addQuestion(to: Command): Command {
 
 async function run(model: string | undefined, options: Options): Promise<void> {
   if (options.replay !== undefined) {
-    if (model !== undefined || options.policy !== undefined)
-      throw new ZtError('USAGE', '--replay brings its own model and policy')
-    await runReplay(options.replay, options.json === true)
+    const { policy, evidence, save, at } = options
+    if ([model, policy, evidence[0], save, at].some((one) => one !== undefined))
+      throw new ZtError('USAGE', '--replay brings its own question: model, policy, evidence, time')
+    await writePage(await runReplay(options.replay, options.json === true), options.html)
     return
   }
   if (model === undefined) throw new ZtError('USAGE', 'nothing says which model')
@@ -128,13 +131,16 @@ async function run(model: string | undefined, options: Options): Promise<void> {
 
 async function writeAdmission(admission: Admission, options: Options): Promise<void> {
   const { verdict } = admission
-  if (options.html !== undefined) {
-    const { verdictPage } = await import('../gate/page.ts')
-    writeAtomically(options.html, utf8Encode(verdictPage(verdict)))
-  }
+  await writePage(verdict, options.html)
   await saveAdmission(admission, options)
   writeVerdict(verdict, options.json === true)
   process.exitCode = verdict.decision === 'allow' ? EXIT.allowed : EXIT.refused
+}
+
+async function writePage(verdict: Verdict, file: string | undefined): Promise<void> {
+  if (file === undefined) return
+  const { verdictPage } = await import('../gate/page.ts')
+  writeAtomically(file, utf8Encode(verdictPage(verdict)))
 }
 
 /** The request that the options ask, with every file read. @throws ZtError USAGE, and what reading throws */

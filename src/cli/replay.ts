@@ -6,7 +6,7 @@ import { ZtError } from '../error.ts'
 import { MAX_REPLAY, readReplay, replay, verdictText } from '../gate/replay.ts'
 import { MAX_VERDICT } from '../gate/read-verdict.ts'
 import { verdictIn } from '../gate/saved.ts'
-import { verdictJson } from '../verdict.ts'
+import { verdictJson, type Verdict } from '../verdict.ts'
 import { EXIT } from './exit.ts'
 import { readBytes } from './options.ts'
 import { writeVerdict } from './render.ts'
@@ -15,8 +15,8 @@ import { replayPath } from './save.ts'
 const NOT_COMPUTED =
   'the files themselves: how they compared with the signed list is taken from the record'
 
-/** `file` is the saved verdict or its record. */
-export async function runReplay(file: string, json: boolean): Promise<void> {
+/** `file` is the saved verdict or its record. Gives the verdict as it came out. */
+export async function runReplay(file: string, json: boolean): Promise<Verdict> {
   const record = existsSync(replayPath(file)) ? replayPath(file) : file
   const recorded = readReplay(readBytes(record, MAX_REPLAY))
   const admission = await replay(recorded)
@@ -44,6 +44,7 @@ export async function runReplay(file: string, json: boolean): Promise<void> {
     process.stdout.write(`not computed again: ${NOT_COMPUTED}\n`)
   }
   process.exitCode = agrees ? EXIT.allowed : EXIT.refused
+  return admission.verdict
 }
 
 /** The verdict in a bundle as it stands there; null if there is no bundle. */

@@ -106,7 +106,18 @@ function listsOf(signatures: readonly SignatureFact[]): Manifest[] {
 
 /** Names one list with the parameters under which it is compared. Who signed it, and under what name, makes no difference. */
 export function listKey({ serialization, resources, root }: Manifest): string {
-  return sha256Hex(utf8Encode(canonical({ serialization, resources, root })))
+  const { method, hashType, shardSize, allowSymlinks, ignorePaths } = serialization
+  return digestOf([
+    [method, hashType, shardSize ?? null, allowSymlinks, ignorePaths ?? null],
+    root,
+    resources.map(({ name, algorithm, digest, fsverity, size }) => [
+      name,
+      algorithm,
+      digest,
+      fsverity ?? null,
+      size ?? null,
+    ]),
+  ])
 }
 
 function rootsOf(signatures: readonly SignatureFact[]): string[] {
@@ -137,7 +148,7 @@ function inputsOf(recorded: Recorded): VerdictInput[] {
     }))
   const plain: VerdictInput[] = files.map((fact) => ({
     name: 'files',
-    digest: { sha256: sha256Hex(utf8Encode(canonical(fact))) },
+    digest: { sha256: comparisonKey(fact) },
   }))
   if (challenge !== undefined)
     plain.push({ name: 'nonce', digest: { sha256: sha256Hex(challenge.nonce) } })
@@ -151,11 +162,33 @@ function inputsOf(recorded: Recorded): VerdictInput[] {
   ]
 }
 
-/** JSON whose members are sorted: two equal values have one text. */
-export function canonical(value: unknown): string {
-  return JSON.stringify(value, (_, inner: unknown) =>
-    typeof inner === 'object' && inner !== null && !Array.isArray(inner)
-      ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)))
-      : inner,
-  )
+/** Names one comparison with everything that was found. */
+function comparisonKey({ manifest, root, route, result, formats }: FilesFact): string {
+  const { missing, extra, changed, ignored, files, bytes, checks } = result
+  return digestOf([
+    manifest === null ? null : listKey(manifest),
+    [root, route, missing, extra, ignored, files, bytes],
+    changed.map(({ name, expected, actual }) => [name, expected, actual]),
+    checks.map((one) => [
+      one.id,
+      one.status,
+      one.code,
+      one.message,
+      one.expected,
+      one.actual,
+      one.hint,
+    ]),
+    formats.map(({ name, format, executable, why, basis }) => [
+      name,
+      format,
+      executable,
+      why,
+      basis,
+    ]),
+  ])
+}
+
+/** SHA-256 over the JSON of lists in lists: equal values have one text, because no member has a name. */
+function digestOf(value: readonly unknown[]): string {
+  return sha256Hex(utf8Encode(JSON.stringify(value)))
 }

@@ -61,16 +61,28 @@ export function writeReplay({ verdict, recorded }: Admission): string {
     bundles: named(recorded.bundles),
     evidence: named(recorded.evidence),
     endorsements: named(recorded.endorsements),
-    files: recorded.files.map(({ manifest, root, route, result, formats }) => ({
-      list: manifest === null ? null : listKey(manifest),
-      root,
-      route,
-      result,
-      formats,
-    })),
+    files: recorded.files.map(written),
     verdict,
   }
   return `${JSON.stringify(file, null, 2)}\n`
+}
+
+/** Only what facts are: a source may know more. */
+function written({ manifest, root, route, result, formats }: FilesFact): RecordedFiles {
+  const { missing, extra, changed, ignored, files: count, bytes, checks } = result
+  return {
+    list: manifest === null ? null : listKey(manifest),
+    root,
+    route,
+    result: { missing, extra, changed, ignored, files: count, bytes, checks },
+    formats: formats.map(({ name: file, format: kind, executable, why, basis }) => ({
+      name: file,
+      format: kind,
+      executable,
+      why,
+      basis,
+    })),
+  }
 }
 
 const { array, base64, boolean, hex, integer, literal, object, optional, string, time } = decode

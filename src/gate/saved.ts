@@ -58,7 +58,7 @@ export function verdictStatement(verdict: Verdict, verifier = VERIFIER): Uint8Ar
           policy === null
             ? {}
             : { uri: `urn:zt4ai:policy:${encodeURIComponent(policy.name)}`, digest: policy.digest },
-        inputAttestations: inputs.map(({ name, digest }) => ({ name, digest })),
+        inputAttestations: inputs.filter(({ name }) => name.startsWith('bundle:')),
         verificationResult: decision === 'allow' ? 'PASSED' : 'FAILED',
         // The levels of SLSA are about how something was built: nothing is said of that here.
         verifiedLevels: [decision === 'allow' ? 'SLSA_BUILD_LEVEL_UNEVALUATED' : 'FAILED'],

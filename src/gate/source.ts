@@ -9,7 +9,7 @@ import type { HashedFile, Manifest } from '../model/manifest.ts'
 import { Anchor } from '../model/open.ts'
 import { hashFiles, type HashOptions, type HashOutcome } from '../model/pool.ts'
 import { classify, HEAD_BYTES, TAIL_BYTES, tailWanted, type Content } from '../model/sniff.ts'
-import { compareTar, looksLikeTar, readTar } from '../model/tar.ts'
+import { hashTar, looksLikeTar, readTar, type TarOutcome } from '../model/tar.ts'
 import { walkModel, type ModelFile, type Walk } from '../model/walk.ts'
 import type { FileFormat, FilesFact } from '../policy/facts.ts'
 import type { CompareRequest, ModelSource } from './admit.ts'
@@ -55,22 +55,60 @@ export function pathSource(path: string, options: PathSourceOptions = {}): Model
 
   function tarCompare(): ModelSource['compare'] {
     const disk = new Disk(path, ignorePaths, options.read)
-    return async (manifest, request) => {
+    const archive = new Archive(path, [SIGNATURE_NAME, ...ignorePaths])
+    return (manifest, request) => {
       // one file: the archive itself was signed, not what is in it
       const [only, second] = manifest.resources
-      if (second === undefined && (only?.name === '.' || only?.name === basename(path)))
-        return disk.compare(manifest, request)
-      const { signal } = request
-      const comparison = await compareTar(readTar(path), manifest, {
-        ignorePaths,
-        ownSignature: SIGNATURE_NAME,
-        sniff: true,
-        ...(signal === undefined ? {} : { signal }),
-      })
-      return { ...factOf(manifest, comparison, []), route: 'streamed' }
+      const itself = second === undefined && (only?.name === '.' || only?.name === basename(path))
+      return itself ? disk.compare(manifest, request) : archive.compare(manifest, request)
     }
   }
 }
+
+/** A tar archive. It is read once for each way of hashing what is in it. */
+class Archive {
+  readonly #path: string
+  readonly #ignorePaths: readonly string[]
+  readonly #read = new Map<string, Promise<TarOutcome>>()
+
+  constructor(path: string, ignorePaths: readonly string[]) {
+    this.#path = path
+    this.#ignorePaths = ignorePaths
+  }
+
+  async compare(manifest: Manifest, { signal }: CompareRequest): Promise<FilesFact> {
+    const { hashType, shardSize, allowSymlinks, ignorePaths } = manifest.serialization
+    const key = JSON.stringify([hashType, shardSize ?? 0, allowSymlinks, ignorePaths ?? []])
+    const reading =
+      this.#read.get(key) ??
+      hashTar(readTar(this.#path), {
+        hashType,
+        allowSymlinks,
+        ignorePaths: this.#ignorePaths,
+        reportIgnored: ignorePaths ?? [],
+        sniff: true,
+        ...(shardSize === undefined ? {} : { shardSize }),
+        ...(signal === undefined ? {} : { signal }),
+      })
+    this.#read.set(key, reading)
+    const outcome = await reading
+    const byName = new Map(outcome.files.map((file) => [file.name, file]))
+    const comparison = await compareFound(manifest, { ...outcome, single: false }, {}, (read) => {
+      const files = read.flatMap(({ name }) => byName.get(name) ?? [])
+      const bytes = files.reduce((sum, { size }) => sum + size, 0)
+      return Promise.resolve({ files, checks: [], bytes })
+    })
+    const unread = outcome.files.flatMap(({ name, size, content }): FileFormat[] => {
+      if (comparison.contents.has(name)) return []
+      const found = content ?? (size === 0 ? EMPTY : null)
+      return found === null ? [] : [{ ...found, name, basis }]
+    })
+    return { ...factOf(manifest, comparison, unread), route: 'streamed' }
+  }
+}
+
+/** An empty file has no shard, so nothing looked at it on the way. */
+const EMPTY: Content = { format: 'empty', executable: false, why: 'the file is empty' }
 
 function readBundles(places: readonly string[], asked: readonly string[]): NamedBytes[] {
   return places.flatMap((place) => {

@@ -367,6 +367,48 @@ describe('less never allows more', () => {
   }, 60_000)
 })
 
+describe('damaged input', () => {
+  it('any byte changed in a bundle or in evidence gives a refusal, or the same allowed model; never another exception', async () => {
+    const bundle = new Uint8Array(readFileSync(join(at.model, 'model.sig')))
+    rmSync(join(at.model, 'model.sig'))
+    const disk = pathSource(at.model)
+    const known = new Map<string, Promise<FilesFact | null>>()
+    const model: ModelSource = {
+      ...disk,
+      bundles: () => Promise.resolve([]),
+      compare: (manifest, request) => {
+        const key = JSON.stringify(manifest)
+        const found = known.get(key) ?? disk.compare(manifest, request)
+        known.set(key, found)
+        return found
+      },
+    }
+    const caches = { snp: new SnpTrust() }
+    let denied = 0
+    await fc.assert(
+      fc.asyncProperty(
+        fc.boolean(),
+        fc.nat(),
+        fc.integer({ min: 1, max: 255 }),
+        async (signature, place, change) => {
+          const changed = (bytes: Uint8Array): Uint8Array =>
+            bytes.with(place % bytes.length, (bytes[place % bytes.length] ?? 0) ^ change)
+          const admission = await at.ask({
+            model,
+            caches,
+            bundles: [{ name: 'sig', bytes: signature ? changed(bundle) : bundle }],
+            evidence: [signature ? at.evidence : { name: 'x', bytes: changed(at.evidence.bytes) }],
+          })
+          if (admission.verdict.decision === 'deny') denied++
+          else expect(admission.manifest?.root).toBe(at.root)
+        },
+      ),
+      { numRuns: 150, seed: 11 },
+    )
+    expect(denied).toBeGreaterThan(130)
+  }, 60_000)
+})
+
 describe('signatures', () => {
   it('two signers of the same files are two, and the files are read once', async () => {
     const policy = at.policy(SOURCE.replace('[release]', '[release, security], threshold: 2'))
@@ -479,6 +521,16 @@ describe('files', () => {
     const archive = await at.ask({ model: tar })
     expect(failing(archive)).toEqual([])
     expect(archive.files?.route).toBe('streamed')
+    at.write('notes.json', '{}')
+    execFileSync('tar', ['-C', at.model, '-cf', tar, '.'])
+    expect(failing(await at.ask({ model: tar }))).toEqual(['model.extra-files FILE_EXTRA'])
+    const policy = at.policy(`${SOURCE}    extra-files: {allow: ['*']}\n`)
+    expect(failing(await at.ask({ model: tar, policy }))).toEqual([])
+    at.write('run.py', 'import os\n')
+    execFileSync('tar', ['-C', at.model, '-cf', tar, '.'])
+    expect(failing(await at.ask({ model: tar, policy }))).toEqual([
+      'model.formats FORMAT_NOT_ALLOWED',
+    ])
   })
 
   it('with the method shards every file has its format, changed ones included', async () => {
