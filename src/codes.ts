@@ -13,6 +13,7 @@ export const CODES = {
   REGISTRY_ANSWER: 'the registry answered in a way that the distribution specification does not allow',
   REGISTRY_NOT_FOUND: 'the registry does not have it',
   ARTIFACT_INVALID: 'an OCI artifact does not have a form that a model can have',
+  IMAGE_UNCOVERED: 'a container image holds the model, and more that no signature of the model covers',
   LAYER_PATH: 'the path of a layer is missing, ambiguous or not canonical',
   REGISTRY_DIGEST: 'the registry sent bytes that do not have the digest that was asked for',
   BUNDLE_INVALID: 'the file is not a signature bundle in the form of OpenSSF Model Signing',

@@ -2,10 +2,15 @@
 import { Command } from 'commander'
 import { decodeBundle, MAX_BUNDLE } from '../bundle/bundle.ts'
 import { decodeStatement } from '../bundle/statement.ts'
-import { bundleAnnotations } from '../gate/promote.ts'
-import { attach, BUNDLE_TYPE, IMAGE_MANIFEST } from '../registry/referrers.ts'
+import {
+  attach,
+  BUNDLE_TYPE,
+  bundleAnnotations,
+  createdAnnotation,
+  IMAGE_MANIFEST,
+} from '../registry/referrers.ts'
 import { formatReference } from '../registry/reference.ts'
-import { readBytes } from './options.ts'
+import { interruptible, readBytes } from './options.ts'
 import { addRegistry, type RegistryOptions } from './registry-options.ts'
 import { connect, openReference } from './registry.ts'
 
@@ -36,22 +41,22 @@ export function command(): Command {
 async function run(file: string, to: string, options: RegistryOptions): Promise<void> {
   const content = readBytes(file, MAX_BUNDLE)
   const kind = await kindOf(content)
-  const connection = connect(options)
-  try {
-    const source = await openReference(to, connection)
-    const { manifest, pinned } = source
-    const subject = {
-      mediaType: manifest.mediaType || IMAGE_MANIFEST,
-      digest: manifest.digest,
-      size: manifest.bytes.length,
+  const attached = await interruptible(async (signal) => {
+    const connection = connect(options, signal)
+    try {
+      const { manifest, pinned } = await openReference(to, connection)
+      const subject = {
+        mediaType: manifest.mediaType || IMAGE_MANIFEST,
+        digest: manifest.digest,
+        size: manifest.bytes.length,
+      }
+      const digest = await attach(connection.repository(pinned), { subject, content, ...kind })
+      return formatReference({ host: pinned.host, repository: pinned.repository, digest })
+    } finally {
+      connection.transport.close()
     }
-    const digest = await attach(connection.repository(pinned), { subject, content, ...kind })
-    process.stdout.write(
-      `${formatReference({ host: pinned.host, repository: pinned.repository, digest })}\n`,
-    )
-  } finally {
-    connection.transport.close()
-  }
+  })
+  process.stdout.write(`${attached}\n`)
 }
 
 async function kindOf(
@@ -60,10 +65,10 @@ async function kindOf(
   const { readEvidenceFile } = await import('../../attestation/index.ts')
   try {
     readEvidenceFile(content)
-    return { mediaType: EVIDENCE_TYPE, annotations: {} }
+    return { mediaType: EVIDENCE_TYPE, annotations: createdAnnotation(new Date()) }
   } catch {
     // Then it must be a bundle.
   }
   const { predicateType } = decodeStatement(decodeBundle(content).envelope.payload)
-  return { mediaType: BUNDLE_TYPE, annotations: bundleAnnotations(predicateType) }
+  return { mediaType: BUNDLE_TYPE, annotations: bundleAnnotations(predicateType, new Date()) }
 }

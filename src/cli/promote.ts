@@ -60,6 +60,7 @@ async function run(fromText: string, toText: string, options: Options): Promise<
         from: connection.repository(source.pinned),
         to: connection.repository(to),
         source,
+        now: new Date(),
         ...(saved === undefined ? {} : { verdict: saved, verdictType: VERDICT_PREDICATE }),
         ...(to.tag === undefined ? {} : { tag: to.tag }),
       })

@@ -74,7 +74,9 @@ async function run(from: string, directory: string, options: Options): Promise<v
         signature: bundle,
         signal,
         verify: async (path) => {
-          last = await judge.onDisk(path)
+          // Said of the reference: the folder in which it was judged is gone at once.
+          const { subject, ...judged } = await judge.onDisk(path)
+          last = { ...judged, subject: { ...subject, name: judge.before.verdict.subject.name } }
           return last.decision === 'allow'
         },
         ...(line.onProgress === undefined
@@ -85,7 +87,9 @@ async function run(from: string, directory: string, options: Options): Promise<v
     } finally {
       connection.transport.close()
     }
-  }).finally(line.done)
+  }).finally(() => {
+    line.done()
+  })
   writeVerdict(verdict, options.json === true)
   process.exitCode = verdict.decision === 'allow' ? EXIT.allowed : EXIT.refused
 }

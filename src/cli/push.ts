@@ -7,14 +7,13 @@ import { decodeBundle } from '../bundle/bundle.ts'
 import { defaultSignature, inModel, readSignature } from '../bundle/location.ts'
 import { decodeManifest, decodeStatement, PREDICATE_TYPE } from '../bundle/statement.ts'
 import { ZtError } from '../error.ts'
-import { bundleAnnotations } from '../gate/promote.ts'
 import { compareModel } from '../model/compare.ts'
 import type { Manifest } from '../model/manifest.ts'
 import { packTar } from '../model/pack.ts'
 import { hashFiles } from '../model/pool.ts'
 import { walkModel, type Walk } from '../model/walk.ts'
-import { pushModel, type PushOptions, type PushedFile } from '../registry/push.ts'
-import { BUNDLE_TYPE } from '../registry/referrers.ts'
+import { pushModel, type PushedFile } from '../registry/push.ts'
+import { BUNDLE_TYPE, bundleAnnotations } from '../registry/referrers.ts'
 import { formatReference, parseReference } from '../registry/reference.ts'
 import { EXIT } from './exit.ts'
 import { interruptible, readCount } from './options.ts'
@@ -79,7 +78,16 @@ async function run(model: string, to: string, options: Options): Promise<void> {
   const manifest = readManifest(bundle)
   const own = inModel(model, place)
   const ignorePaths = own === null ? [] : [own]
-  const { checks } = await compareModel(model, manifest, { ignorePaths })
+  const comparing = progressLine('comparing')
+  const { checks } = await interruptible((signal) =>
+    compareModel(model, manifest, {
+      ignorePaths,
+      signal,
+      ...(comparing.onProgress === undefined ? {} : { onProgress: comparing.onProgress }),
+    }),
+  ).finally(() => {
+    comparing.done()
+  })
   if (checks.some(({ status }) => status === 'fail')) {
     process.stderr.write(renderChecks(checks, coloured(process.stderr)))
     process.stderr.write('not pushed: the files are not the signed ones\n')
@@ -96,7 +104,11 @@ async function run(model: string, to: string, options: Options): Promise<void> {
       name: basename(resolve(model)),
       content,
       attachments: [
-        { mediaType: BUNDLE_TYPE, content: bundle, annotations: bundleAnnotations(PREDICATE_TYPE) },
+        {
+          mediaType: BUNDLE_TYPE,
+          content: bundle,
+          annotations: bundleAnnotations(PREDICATE_TYPE, new Date()),
+        },
       ],
       parallel: options.parallel,
       ...(reference.tag === undefined ? {} : { tag: reference.tag }),
@@ -104,7 +116,9 @@ async function run(model: string, to: string, options: Options): Promise<void> {
         ? {}
         : { progress: (bytes, totalBytes) => line.onProgress?.({ bytes, totalBytes }) }),
     }).finally(() => connection.transport.close())
-  }).finally(line.done)
+  }).finally(() => {
+    line.done()
+  })
   const pinned = formatReference({ ...reference, digest: pushed.digest })
   process.stdout.write(
     options.json === true
@@ -128,8 +142,7 @@ async function signedFiles(
 ): Promise<{ file: PushedFile; path: string }[]> {
   const { allowSymlinks, ignorePaths: left = [] } = manifest.serialization
   const walk = await walkModel(model, { allowSymlinks, ignorePaths: [...ignorePaths, ...left] })
-  const { files } = await hashFiles(walk.root, walk.files, { hashType: 'sha256' })
-  const digests = new Map(files.map(({ name, parts }) => [name, parts[0]?.digest ?? '']))
+  const digests = await layerDigests(walk, manifest)
   return walk.files.map((found) => {
     const path = resolve(walk.root, found.source)
     const file: PushedFile = {
@@ -140,6 +153,19 @@ async function signedFiles(
     }
     return { file, path }
   })
+}
+
+/** What a layer is called in a registry: the SHA-256 of the file, which the signed list often has already. */
+async function layerDigests(walk: Walk, manifest: Manifest): Promise<Map<string, string>> {
+  const { method, hashType } = manifest.serialization
+  const known = new Map(manifest.resources.map(({ name, digest }) => [name, digest]))
+  const [only] = walk.files
+  if (method === 'files' && hashType === 'sha256')
+    return walk.single && only !== undefined
+      ? new Map([[only.name, known.get(only.name) ?? known.get('.') ?? '']])
+      : known
+  const { files } = await hashFiles(walk.root, walk.files, { hashType: 'sha256' })
+  return new Map(files.map(({ name, parts }) => [name, parts[0]?.digest ?? '']))
 }
 
 /** A single file that old signers called `.` has its own name in a registry. */

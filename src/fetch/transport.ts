@@ -1,6 +1,8 @@
 // The single owner of HTTP as zt4ai speaks it: time-outs, retries with back-off, redirects that leak nothing, and a cap on every answer.
 import * as http from 'node:http'
 import * as https from 'node:https'
+import { setTimeout as pause } from 'node:timers/promises'
+import { rootCertificates } from 'node:tls'
 import { ZtError } from '../error.ts'
 
 export interface HttpRequest {
@@ -30,7 +32,9 @@ export interface HttpResponse {
 export interface Transport {
   /** Any HTTP status is an answer; only a failure to get one throws (`NETWORK`). */
   request(request: HttpRequest): Promise<HttpResponse>
-  /** Closes idle connections. */
+  /** Waits as before attempt `attempt + 1`, for callers that repeat in their own way. @throws ZtError INTERRUPTED */
+  pause(attempt: number): Promise<void>
+  /** Closes every connection, those in use among them. */
   close(): void
 }
 
@@ -40,6 +44,8 @@ export interface TransportOptions {
   /** Allows `http:`. Without it every URL, redirects included, must be `https:`. */
   readonly plainHttp?: boolean
   readonly idleTimeoutMs?: number
+  /** A body that brings fewer bytes than 1 KiB a second over this many milliseconds is given up. Default 60 s. */
+  readonly crawlTimeoutMs?: number
   /** Attempts in all for requests that can be repeated. */
   readonly attempts?: number
   readonly maxRedirects?: number
@@ -55,6 +61,7 @@ const REDIRECTS = new Set([301, 302, 303, 307, 308])
 const RETRIED = new Set([429, 500, 502, 503, 504])
 const SECRET_HEADERS = ['authorization', 'cookie', 'proxy-authorization']
 const LONGEST_WAIT_MS = 30_000
+const SLOWEST = 1024
 
 /** Makes a transport over node:http and node:https with kept connections. */
 export function httpTransport(options: TransportOptions = {}): Transport {
@@ -64,7 +71,8 @@ export function httpTransport(options: TransportOptions = {}): Transport {
     'https:': new https.Agent({
       keepAlive: true,
       maxSockets: sockets,
-      ...(options.ca === undefined ? {} : { ca: options.ca }),
+      // `ca` replaces the system's certificates, so they are given again.
+      ...(options.ca === undefined ? {} : { ca: [...rootCertificates, options.ca] }),
     }),
   }
   const attempts = options.attempts ?? 4
@@ -76,6 +84,7 @@ export function httpTransport(options: TransportOptions = {}): Transport {
       const secure = url.protocol === 'https:'
       const idle = request.idleTimeoutMs ?? options.idleTimeoutMs ?? 30_000
       const signal = request.signal ?? options.signal
+      const sending = { over: false }
       const outgoing = (secure ? https : http).request(
         url,
         {
@@ -85,11 +94,33 @@ export function httpTransport(options: TransportOptions = {}): Transport {
           timeout: idle,
           ...(signal === undefined ? {} : { signal }),
         },
-        (incoming) => resolve(answer(incoming, url.href, request.method)),
+        (incoming) => {
+          // An answer before the body's end is a refusal: nothing more is sent, and the connection can't be used again.
+          if (!outgoing.writableEnded) {
+            sending.over = true
+            incoming.once('close', () => outgoing.destroy())
+          }
+          resolve(
+            answer(incoming, {
+              url: url.href,
+              method: request.method,
+              crawlMs: options.crawlTimeoutMs ?? 60_000,
+              signal,
+            }),
+          )
+        },
       )
-      outgoing.on('timeout', () => outgoing.destroy(new Error(`no byte for ${String(idle)} ms`)))
-      outgoing.on('error', reject)
-      send(outgoing, request.body).catch((error: unknown) => outgoing.destroy(error as Error))
+      outgoing.on('timeout', () => outgoing.destroy(new Error(`no byte for ${idle} ms`)))
+      outgoing.on('error', (error) => {
+        sending.over = true
+        // A kept connection that the server closed at the same moment: nothing was read there, so nothing was done.
+        const stale = outgoing.reusedSocket && (error as { code?: unknown }).code === 'ECONNRESET'
+        reject(stale ? new StaleConnection('the connection was closed', { cause: error }) : error)
+      })
+      send(outgoing, request.body, sending).catch((error: unknown) => {
+        reject(error instanceof Error ? error : new Error(String(error)))
+        outgoing.destroy()
+      })
     })
   }
 
@@ -133,7 +164,8 @@ export function httpTransport(options: TransportOptions = {}): Transport {
         const signal = wanted.signal ?? options.signal
         if (signal?.aborted === true)
           throw new ZtError('INTERRUPTED', 'interrupted', { cause: error })
-        if (attempt >= most) {
+        const stale = error instanceof StaleConnection && typeof wanted.body !== 'function'
+        if (attempt >= (stale ? attempts : most)) {
           const reason = error instanceof Error ? error.message : String(error)
           throw new ZtError('NETWORK', `no answer from ${new URL(wanted.url).host}: ${reason}`, {
             path: wanted.url.split('?')[0] ?? '',
@@ -148,12 +180,15 @@ export function httpTransport(options: TransportOptions = {}): Transport {
 
   return {
     request,
+    pause: (attempt) => sleep(pauseFor(attempt, undefined), options.signal),
     close() {
       agents['http:'].destroy()
       agents['https:'].destroy()
     },
   }
 }
+
+class StaleConnection extends Error {}
 
 /** Milliseconds to wait before attempt `attempt + 1`: what the server asked for within reason, else exponential. */
 export function pauseFor(attempt: number, retryAfter: string | undefined): number {
@@ -186,7 +221,11 @@ function withoutSecrets(headers: HttpRequest['headers']): Record<string, string>
   )
 }
 
-async function send(outgoing: http.ClientRequest, body: HttpRequest['body']): Promise<void> {
+async function send(
+  outgoing: http.ClientRequest,
+  body: HttpRequest['body'],
+  sending: { readonly over: boolean },
+): Promise<void> {
   if (body === undefined) {
     outgoing.end()
   } else if (body instanceof Uint8Array) {
@@ -194,65 +233,98 @@ async function send(outgoing: http.ClientRequest, body: HttpRequest['body']): Pr
     outgoing.end(body)
   } else {
     for await (const chunk of body()) {
-      if (outgoing.destroyed) return
-      if (!outgoing.write(chunk)) {
-        await new Promise<void>((resolve) => {
-          outgoing.once('drain', resolve)
-          outgoing.once('close', resolve)
-        })
-      }
+      if (sending.over || outgoing.destroyed) return
+      if (!outgoing.write(chunk)) await drained(outgoing)
     }
     outgoing.end()
   }
 }
 
-function answer(incoming: http.IncomingMessage, url: string, method: string): HttpResponse {
+function drained(outgoing: http.ClientRequest): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      outgoing.off('drain', done)
+      outgoing.off('close', done)
+      resolve()
+    }
+    outgoing.on('drain', done)
+    outgoing.on('close', done)
+  })
+}
+
+interface Asked {
+  readonly url: string
+  readonly method: string
+  readonly crawlMs: number
+  readonly signal: AbortSignal | undefined
+}
+
+function answer(incoming: http.IncomingMessage, asked: Asked): HttpResponse {
+  const { url, method } = asked
   const headers: Record<string, string> = {}
   for (const [name, value] of Object.entries(incoming.headers)) {
     if (value !== undefined) headers[name] = Array.isArray(value) ? value.join(', ') : value
   }
+  // A body that nobody reads yet must not throw out of nowhere when its connection breaks.
+  incoming.on('error', () => undefined)
   if (method === 'HEAD') incoming.resume()
   return {
     status: incoming.statusCode ?? 0,
     headers,
     url,
-    stream: incoming,
+    stream: bodyOf(incoming, asked),
     async bytes(maxBytes) {
       const chunks: Uint8Array[] = []
       let size = 0
-      try {
-        for await (const chunk of incoming as AsyncIterable<Uint8Array>) {
-          size += chunk.length
-          if (size > maxBytes) {
-            throw new ZtError('TOO_LARGE', `the answer is larger than ${String(maxBytes)} bytes`, {
-              path: url.split('?')[0] ?? '',
-            })
-          }
-          chunks.push(chunk)
+      for await (const chunk of bodyOf(incoming, asked)) {
+        size += chunk.length
+        if (size > maxBytes) {
+          throw new ZtError('TOO_LARGE', `the answer is larger than ${maxBytes} bytes`, {
+            path: withoutQuery(url),
+          })
         }
-      } catch (error) {
-        if (error instanceof ZtError) throw error
-        throw new ZtError('NETWORK', 'the answer was cut off', {
-          path: url.split('?')[0] ?? '',
-          cause: error,
-        })
+        chunks.push(chunk)
       }
       return new Uint8Array(Buffer.concat(chunks))
     },
     discard() {
-      incoming.resume()
-      incoming.on('error', () => undefined)
+      // A short rest is read, so that the connection can be used again; a long one is not worth it.
       if (Number(headers['content-length'] ?? Infinity) > 65_536) incoming.destroy()
+      else incoming.resume()
     },
   }
 }
 
+/** The body, and every way in which it can end early as one error. */
+async function* bodyOf(incoming: http.IncomingMessage, asked: Asked): AsyncIterable<Uint8Array> {
+  const path = withoutQuery(asked.url)
+  let since = performance.now()
+  let bytes = 0
+  try {
+    for await (const chunk of incoming as AsyncIterable<Uint8Array>) {
+      yield chunk
+      bytes += chunk.length
+      const now = performance.now()
+      if (now - since < asked.crawlMs) continue
+      if (bytes < (SLOWEST * asked.crawlMs) / 1000)
+        throw new ZtError('NETWORK', 'the answer comes too slowly', { path })
+      since = now
+      bytes = 0
+    }
+  } catch (error) {
+    if (asked.signal?.aborted === true)
+      throw new ZtError('INTERRUPTED', 'interrupted', { cause: error })
+    if (error instanceof ZtError) throw error
+    throw new ZtError('NETWORK', 'the answer was cut off', { path, cause: error })
+  }
+}
+
+function withoutQuery(url: string): string {
+  return url.split('?')[0] ?? ''
+}
+
 function wait(ms: number, signal?: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, ms)
-    signal?.addEventListener('abort', () => {
-      clearTimeout(timer)
-      reject(new ZtError('INTERRUPTED', 'interrupted'))
-    })
+  return pause(ms, undefined, signal === undefined ? {} : { signal }).catch((cause: unknown) => {
+    throw new ZtError('INTERRUPTED', 'interrupted', { cause })
   })
 }

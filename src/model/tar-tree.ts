@@ -78,7 +78,13 @@ export class TarTree {
     this.#nodes.set(file.name, { kind: 'file', file })
   }
 
-  finish(): { files: HashedFile[]; ignored: string[]; checks: Check[] } {
+  finish(): {
+    files: HashedFile[]
+    ignored: string[]
+    checks: Check[]
+    directories: string[]
+    links: string[]
+  } {
     this.#list('', '', [])
     if (this.#files.length === 0 && this.#checks.length === 0)
       this.#checks.push({
@@ -89,12 +95,21 @@ export class TarTree {
       })
     this.#files.sort((a, b) => compareNames(a.name, b.name))
     this.#ignored.sort(compareNames)
-    return { files: this.#files, ignored: this.#ignored, checks: this.#checks }
+    const named = (kind: Node['kind']): string[] =>
+      [...this.#nodes].flatMap(([name, node]) => (node.kind === kind && name !== '' ? [name] : []))
+    return {
+      files: this.#files,
+      ignored: this.#ignored,
+      checks: this.#checks,
+      directories: named('directory'),
+      links: named('link'),
+    }
   }
 
   /** The name inside the model; '' is the root itself; null if there is none (and then why is in the checks). */
   #name(raw: string, fromPax: string | undefined, directory: boolean): string | null {
     const bytes = Buffer.from(raw, 'latin1')
+    if (this.#elsewhere(fromPax ?? raw)) return null
     const text = fromPax ?? (isUtf8(bytes) ? bytes.toString('utf8') : null)
     if (text === null) {
       this.#refuse('NAME_NOT_UTF8', raw, 'the name is not valid UTF-8')
@@ -106,6 +121,15 @@ export class TarTree {
     if (problem === null) return cut
     this.#refuse('NAME_UNSAFE', text, problem)
     return null
+  }
+
+  /** True for a name that lies beside the model in an image's layer, whatever it looks like: a plain path whose first part is another. */
+  #elsewhere(text: string): boolean {
+    const { within } = this.#options
+    if (within === undefined) return false
+    const [first = '', ...rest] = this.#cut(text, true).split('/')
+    const plain = (part: string): boolean => !['', '.', '..'].includes(part)
+    return first !== within && rest.length > 0 && [first, ...rest].every(plain)
   }
 
   /** The name within the model's directory, or null where an entry of an image's layer is no part of it. */
@@ -170,7 +194,13 @@ export class TarTree {
       this.#insert(name, { kind: 'link', target })
       return
     }
-    const node = this.#nodes.get(this.#cut(target, false))
+    const whole = this.#cut(target, false)
+    const { within } = this.#options
+    const inside =
+      within === undefined || !whole.startsWith(`${within}/`)
+        ? whole
+        : whole.slice(within.length + 1)
+    const node = within !== undefined && inside === whole ? undefined : this.#nodes.get(inside)
     if (node?.kind === 'file') {
       this.#insert(name, {
         kind: 'file',

@@ -52,6 +52,9 @@ export interface TarOutcome {
   readonly ignored: readonly string[]
   /** Entries that can not be part of a model. All of them. */
   readonly checks: readonly Check[]
+  /** Directories and symbolic links of the model, named or implied: several layers lie on each other. */
+  readonly directories: readonly string[]
+  readonly links: readonly string[]
   /** Bytes of all files. */
   readonly bytes: number
   readonly entries: number

@@ -1,11 +1,14 @@
 // The single owner of models as OCI artifacts: the CNCF ModelPack layout that zt4ai writes, and what each foreign layer type holds.
 import { sha256Hex, utf8Encode } from '../../attestation/lib/index.ts'
 import { ZtError } from '../error.ts'
-import type { Descriptor, FetchedManifest } from './client.ts'
-import { descriptorOf, descriptorsOf, IMAGE_MANIFEST } from './referrers.ts'
+import type { FetchedManifest } from './client.ts'
+import { descriptorOf, descriptorsOf, type Descriptor } from './descriptor.ts'
+import { EMPTY_DIGEST, IMAGE_MANIFEST } from './referrers.ts'
 
 const MODEL_ARTIFACT = 'application/vnd.cncf.model.manifest.v1+json'
 const MODEL_CONFIG = 'application/vnd.cncf.model.config.v1+json'
+
+const KIT_CONFIG = 'application/vnd.kitops.modelkit.config.v1+json'
 
 /** Where each consumer looks for a layer's path. CRI-O reads `title` first, modctl only `filepath`: they must agree, or two consumers see two models. */
 const PATH_ANNOTATIONS = [
@@ -20,10 +23,18 @@ export function pathOf(layer: Descriptor): string | undefined {
   return names.length === 1 ? names[0] : undefined
 }
 
-/** Every different path that the annotations of a layer name. */
+/**
+ * Every different path that the annotations of a layer name. Ollama's layers have none: there the type says what each is for, so a layer is
+ * the file of that name (`model`, `template`, `params` …).
+ */
 export function pathsNamed(layer: Descriptor): readonly string[] {
-  return [...new Set(PATH_ANNOTATIONS.flatMap((key) => layer.annotations?.[key] ?? []))]
+  const named = PATH_ANNOTATIONS.flatMap((key) => layer.annotations?.[key] ?? [])
+  const role = OLLAMA_FILE.exec(layer.mediaType)?.[1]
+  return named.length === 0 && role !== undefined ? [role] : [...new Set(named)]
 }
+
+const OLLAMA_FILE =
+  /^application\/vnd\.ollama\.image\.(model|projector|adapter|template|system|params|license|messages)$/
 
 /** A file of a model, as it becomes a layer. */
 export interface ModelFile {
@@ -119,7 +130,7 @@ export type LayerForm = 'file' | 'tar' | 'tar+gzip' | 'unknown'
 
 const FILE_TYPES = [
   /^application\/vnd\.cncf\.model\.(weight|weight\.config|doc|code|dataset)\.v1\.raw$/,
-  /^application\/vnd\.ollama\.image\.(model|projector|adapter)$/,
+  OLLAMA_FILE,
 ]
 const TAR_TYPES = [
   /^application\/vnd\.cncf\.model\.(weight|weight\.config|doc|code|dataset)\.v1\.tar$/,
@@ -149,6 +160,23 @@ export interface Artifact {
   readonly layers: readonly Descriptor[]
 }
 
+const IMAGE_CONFIGS = [
+  'application/vnd.oci.image.config.v1+json',
+  'application/vnd.docker.container.image.v1+json',
+]
+const CONFIGS: Readonly<Record<ArtifactKind, readonly string[]>> = {
+  modelpack: [MODEL_CONFIG],
+  modelkit: [KIT_CONFIG],
+  ollama: IMAGE_CONFIGS,
+  image: IMAGE_CONFIGS,
+  other: [],
+}
+
+/** True where the config is empty, or of the type that goes with the layers: no signature over files covers what is in it. */
+export function configKnown({ kind, config }: Artifact): boolean {
+  return config.digest === EMPTY_DIGEST || CONFIGS[kind].includes(config.mediaType)
+}
+
 /** Reads an image manifest as a model's. An index of several images is refused: which of them would run? */
 export function readArtifact(manifest: FetchedManifest): Artifact {
   const config = descriptorOf(manifest.json['config'])
@@ -166,12 +194,7 @@ function kindOfArtifact(config: Descriptor, layers: readonly Descriptor[]): Arti
   const every = (prefix: string): boolean =>
     layers.length > 0 && layers.every((layer) => layer.mediaType.startsWith(prefix))
   if (config.mediaType === MODEL_CONFIG || every('application/vnd.cncf.model.')) return 'modelpack'
-  if (config.mediaType === 'application/vnd.kitops.modelkit.config.v1+json') return 'modelkit'
+  if (config.mediaType === KIT_CONFIG) return 'modelkit'
   if (layers.some((layer) => layer.mediaType.startsWith('application/vnd.ollama.'))) return 'ollama'
-  if (
-    config.mediaType === 'application/vnd.oci.image.config.v1+json' ||
-    config.mediaType === 'application/vnd.docker.container.image.v1+json'
-  )
-    return 'image'
-  return 'other'
+  return IMAGE_CONFIGS.includes(config.mediaType) ? 'image' : 'other'
 }

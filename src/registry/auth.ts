@@ -31,9 +31,11 @@ export function dockerCredentials(
   config: Uint8Array,
   runHelper: RunHelper = runDockerHelper,
 ): CredentialSource {
-  const root = record(parseJson(config, { maxBytes: MAX_CONFIG }))
-  if (root === undefined)
-    throw new ZtError('FORMAT_INVALID', "Docker's config file is not a JSON object")
+  const root = readObject(config, () => {
+    return new ZtError('FORMAT_INVALID', "Docker's config file is not a JSON object", {
+      hint: 'log in again (docker login), or name another folder with DOCKER_CONFIG',
+    })
+  })
   const helpers = record(root['credHelpers'])
   const store = root['credsStore']
   const auths = record(root['auths'])
@@ -45,8 +47,9 @@ export function dockerCredentials(
       const helper = helpers?.[name] ?? undefined
       if (typeof helper === 'string') return fromHelper(helper, name, runHelper)
     }
-    for (const name of names) {
-      const entry = record(auths?.[name])
+    for (const [name, value] of Object.entries(auths ?? {})) {
+      if (!names.includes(name) && hostOf(name) !== host) continue
+      const entry = record(value)
       const found = entry === undefined ? undefined : fromEntry(entry)
       if (found !== undefined) return found
     }
@@ -60,11 +63,16 @@ export function dockerCredentials(
   }
 }
 
+/** Old clients wrote `https://HOST/v1/` where newer ones write the host alone. */
+function hostOf(name: string): string {
+  return name.replace(/^https?:\/\//, '').replace(/\/v[12]\/?$|\/$/, '')
+}
+
 function fromEntry(entry: Readonly<Record<string, unknown>>): Credentials | undefined {
   const identityToken = entry['identitytoken']
   const token = typeof identityToken === 'string' && identityToken !== '' ? { identityToken } : {}
   if (typeof entry['auth'] === 'string' && entry['auth'] !== '') {
-    const pair = utf8Decode(base64ToBytes(entry['auth']))
+    const pair = readAuth(entry['auth'])
     const colon = pair.indexOf(':')
     if (colon > 0)
       return { username: pair.slice(0, colon), password: pair.slice(colon + 1), ...token }
@@ -73,6 +81,14 @@ function fromEntry(entry: Readonly<Record<string, unknown>>): Credentials | unde
     return { username: entry['username'], password: entry['password'], ...token }
   }
   return 'identityToken' in token ? { username: '', password: '', ...token } : undefined
+}
+
+function readAuth(text: string): string {
+  try {
+    return utf8Decode(base64ToBytes(text))
+  } catch (cause) {
+    throw new ZtError('REGISTRY_AUTH', "an entry of Docker's config is not base64", { cause })
+  }
 }
 
 async function fromHelper(
@@ -89,9 +105,11 @@ async function fromHelper(
   }
   const output = await run(name, host)
   if (output.trim() === '') return undefined
-  const answer = record(parseJson(output, { maxBytes: MAX_CONFIG }))
-  const username = answer?.['Username']
-  const secret = answer?.['Secret']
+  const answer = readObject(utf8Encode(output), () => {
+    return new ZtError('REGISTRY_AUTH', `docker-credential-${name} did not answer with JSON`)
+  })
+  const username = answer['Username']
+  const secret = answer['Secret']
   if (typeof username !== 'string' || typeof secret !== 'string') return undefined
   return username === '<token>'
     ? { username: '', password: '', identityToken: secret }
@@ -114,7 +132,13 @@ function runDockerHelper(name: string, host: string): Promise<string> {
     child.on('error', (cause) => {
       reject(new ZtError('REGISTRY_AUTH', `docker-credential-${name} could not be run`, { cause }))
     })
-    child.on('close', (status) => resolve(status === 0 ? output : ''))
+    child.on('close', (status, killedBy) => {
+      if (killedBy === null) resolve(status === 0 ? output : '')
+      else
+        reject(
+          new ZtError('REGISTRY_AUTH', `docker-credential-${name} gave no answer that can be used`),
+        )
+    })
     child.stdin.on('error', () => undefined)
     child.stdin.end(host)
   })
@@ -139,8 +163,8 @@ export function parseChallenge(
 export interface Authorizer {
   /** The header to send at once, if the scope was authorised before. */
   header(scope: string): string | undefined
-  /** Answers a 401; false if there is nothing (new) to answer with. */
-  answer(challenge: string, scope: string): Promise<boolean>
+  /** Answers a 401 to a request that carried `used`; false if there is nothing (new) to answer with. */
+  answer(challenge: string, scope: string, used: string | undefined): Promise<boolean>
 }
 
 export function authorizer(
@@ -149,27 +173,44 @@ export function authorizer(
   source: CredentialSource,
 ): Authorizer {
   const headers = new Map<string, { value: string; until: number }>()
-  return {
-    header(scope) {
-      const found = headers.get(scope)
-      return found !== undefined && found.until > performance.now() ? found.value : undefined
-    },
-    async answer(header, scope) {
-      const challenge = parseChallenge(header)
-      if (challenge === undefined) return false
-      const credentials = await source(host)
-      if (challenge.scheme === 'basic') {
-        if (credentials === undefined || headers.has(scope)) return false
-        headers.set(scope, { value: basic(credentials), until: Infinity })
-        return true
-      }
-      const token = await fetchToken(challenge.parameters, scope, credentials, transport)
-      if (token === undefined) return false
-      headers.set(scope, {
-        value: `Bearer ${token.value}`,
-        until: performance.now() + token.seconds * 1000,
-      })
+  const asking = new Map<string, Promise<boolean>>()
+  const known = (scope: string): string | undefined => {
+    const found = headers.get(scope)
+    return found !== undefined && found.until > performance.now() ? found.value : undefined
+  }
+
+  async function ask(
+    challenge: NonNullable<ReturnType<typeof parseChallenge>>,
+    scope: string,
+    used: string | undefined,
+  ): Promise<boolean> {
+    const credentials = await source(host)
+    if (challenge.scheme === 'basic') {
+      const value = credentials === undefined ? undefined : basic(credentials)
+      if (value === undefined || value === used) return false
+      headers.set(scope, { value, until: Infinity })
       return true
+    }
+    const token = await fetchToken(challenge.parameters, scope, credentials, transport)
+    if (token === undefined) return false
+    const until = performance.now() + token.seconds * 1000
+    headers.set(scope, { value: `Bearer ${token.value}`, until })
+    return true
+  }
+
+  return {
+    header: known,
+    answer(header, scope, used) {
+      // Another request was refused at the same moment and has asked already.
+      const current = known(scope)
+      if (current !== undefined && current !== used) return Promise.resolve(true)
+      const challenge = parseChallenge(header)
+      if (challenge === undefined) return Promise.resolve(false)
+      const before = asking.get(scope)
+      if (before !== undefined) return before
+      const answer = ask(challenge, scope, used).finally(() => asking.delete(scope))
+      asking.set(scope, answer)
+      return answer
     },
   }
 }
@@ -204,20 +245,32 @@ async function fetchToken(
       body: utf8Encode(form.toString()),
     })
   } else {
-    for (const [name, value] of Object.entries(fields)) url.searchParams.set(name, value)
+    if (service !== undefined) url.searchParams.set('service', service)
+    // Several scopes stand apart by spaces in a challenge, and are several parameters of the request.
+    for (const each of fields.scope.split(' ')) url.searchParams.append('scope', each)
     const headers = credentials === undefined ? {} : { authorization: basic(credentials) }
     response = await transport.request({ method: 'GET', url: url.href, headers })
   }
   const body = await response.bytes(1 << 20)
-  if (response.status !== 200) return undefined
-  const answer = record(parseJson(body, { maxBytes: 1 << 20 }))
-  const value = answer?.['token'] ?? answer?.['access_token']
+  if (response.status === 400 || response.status === 401 || response.status === 403)
+    return undefined
+  if (response.status !== 200) {
+    throw new ZtError('REGISTRY_ANSWER', `the token service answered ${response.status}`, {
+      path: url.host,
+    })
+  }
+  const answer = readObject(body, () => {
+    return new ZtError('REGISTRY_ANSWER', 'the token service did not answer with JSON', {
+      path: url.host,
+    })
+  })
+  const value = answer['token'] ?? answer['access_token']
   if (typeof value !== 'string' || !/^[\x21-\x7e]{1,65536}$/.test(value)) {
     throw new ZtError('REGISTRY_AUTH', 'the token service answered without a token', {
       path: url.host,
     })
   }
-  const lifetime = answer?.['expires_in']
+  const lifetime = answer['expires_in']
   // A margin, so that a token does not run out on its way; 60 s is the specification's default.
   const seconds = Math.max((typeof lifetime === 'number' ? Math.min(lifetime, 3600) : 60) - 5, 1)
   return { value, seconds }
@@ -225,6 +278,16 @@ async function fetchToken(
 
 function basic(credentials: Credentials): string {
   return `Basic ${bytesToBase64(utf8Encode(`${credentials.username}:${credentials.password}`))}`
+}
+
+function readObject(bytes: Uint8Array, error: () => ZtError): Readonly<Record<string, unknown>> {
+  try {
+    const found = record(parseJson(bytes, { maxBytes: MAX_CONFIG }))
+    if (found !== undefined) return found
+  } catch {
+    // said below
+  }
+  throw error()
 }
 
 function record(value: unknown): Readonly<Record<string, unknown>> | undefined {

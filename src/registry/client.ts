@@ -5,18 +5,10 @@ import { ZtError } from '../error.ts'
 import type { HttpRequest, HttpResponse, Transport } from '../fetch/transport.ts'
 import { authorizer, type CredentialSource } from './auth.ts'
 import { isDigest } from './reference.ts'
+import { sendBlob, type UploadPort } from './upload.ts'
 
 /** Clients must expect manifests of 4 MiB (distribution-spec §"Pushing manifests"); more than that is refused. */
 export const MAX_MANIFEST = 4 << 20
-
-export interface Descriptor {
-  readonly mediaType: string
-  readonly digest: string
-  /** As the manifest says: a claim, never trusted. */
-  readonly size: number
-  readonly artifactType?: string
-  readonly annotations?: Readonly<Record<string, string>>
-}
 
 /** A manifest's bytes, and the digest that zt4ai computed over them. */
 export interface FetchedManifest {
@@ -39,8 +31,11 @@ export interface Repository {
   hasBlob(digest: string): Promise<boolean>
   /** A whole small blob, checked. */
   blob(digest: string, maxBytes: number): Promise<Uint8Array>
-  /** A blob as a stream. It throws `REGISTRY_DIGEST` at its end when the bytes were not the right ones: use nothing before that. */
-  blobStream(digest: string, maxBytes: number): AsyncIterable<Uint8Array>
+  /**
+   * A blob as a stream, from an offset on; one that breaks off goes on where it broke. It throws `REGISTRY_DIGEST` at its end when the bytes were
+   * not the right ones: use nothing before that. From an offset other than 0 nothing is checked, so that whoever takes the bytes must.
+   */
+  blobStream(digest: string, maxBytes: number, offset?: number): AsyncIterable<Uint8Array>
   /** Uploads a blob unless it is there. `open(offset)` gives the bytes from an offset, so that an upload can resume. */
   uploadBlob(
     digest: string,
@@ -69,33 +64,40 @@ const MANIFEST_TYPES = [
   'application/vnd.docker.distribution.manifest.list.v2+json',
 ].join(', ')
 
-const UPLOAD_TRIES = 5
+const TRIES = 5
 
 /** Opens one repository of one registry. Nothing is sent before the first call. */
 export function openRepository(host: string, name: string, options: RegistryOptions): Repository {
   const { transport } = options
   const base = `${options.plainHttp === true ? 'http' : 'https'}://${host === 'docker.io' ? 'registry-1.docker.io' : host}`
+  const { origin } = new URL(base)
   const authorize = authorizer(
     host,
     transport,
     options.credentials ?? (() => Promise.resolve(undefined)),
   )
 
-  async function call(request: HttpRequest, actions: string): Promise<HttpResponse> {
-    const scope = `repository:${name}:${actions}`
-    const ours = new URL(request.url).origin === new URL(base).origin
-    const withHeader = (): HttpRequest => {
-      const authorization = ours ? authorize.header(scope) : undefined
-      return authorization === undefined
-        ? request
-        : { ...request, headers: { ...request.headers, authorization } }
-    }
-    let response = await transport.request(withHeader())
-    if (response.status === 401 && ours) {
+  async function call(
+    request: HttpRequest,
+    actions: string,
+    alsoScope = '',
+  ): Promise<HttpResponse> {
+    const scope = `repository:${name}:${actions}${alsoScope}`
+    const ours = (address: string): boolean => new URL(address).origin === origin
+    const send = (authorization: string | undefined): Promise<HttpResponse> =>
+      transport.request(
+        authorization === undefined
+          ? request
+          : { ...request, headers: { ...request.headers, authorization } },
+      )
+    const used = ours(request.url) ? authorize.header(scope) : undefined
+    let response = await send(used)
+    // Only the registry itself may ask for its credentials, not a host to which it redirected.
+    if (response.status === 401 && ours(response.url)) {
       const challenge = response.headers['www-authenticate'] ?? ''
       response.discard()
-      if (!(await authorize.answer(challenge, scope))) throw denied(401)
-      response = await transport.request(withHeader())
+      if (!(await authorize.answer(challenge, scope, used))) throw denied(401)
+      response = await send(authorize.header(scope))
     }
     if (response.status === 401 || response.status === 403) {
       response.discard()
@@ -138,13 +140,8 @@ export function openRepository(host: string, name: string, options: RegistryOpti
     const bytes = await response.bytes(MAX_MANIFEST)
     const digest = `sha256:${sha256Hex(bytes)}`
     if (isDigest(reference) && reference !== digest) throw wrongDigest(reference, digest)
-    const json = parseJson(bytes, { maxBytes: MAX_MANIFEST })
-    if (typeof json !== 'object' || json === null || Array.isArray(json)) {
-      throw new ZtError('REGISTRY_ANSWER', 'the manifest is not a JSON object', {
-        path: `${host}/${name}@${digest}`,
-      })
-    }
-    const inside = (json as Record<string, unknown>)['mediaType']
+    const json = readObject(bytes, `${host}/${name}@${digest}`)
+    const inside = json['mediaType']
     const outside = (response.headers['content-type'] ?? '').split(';')[0]?.trim() ?? ''
     // Only what the digest covers decides; a header that says otherwise is a lie (CVE-2021-41190).
     if (
@@ -165,7 +162,7 @@ export function openRepository(host: string, name: string, options: RegistryOpti
       digest,
       mediaType: typeof inside === 'string' ? inside : outside,
       bytes,
-      json: json as Record<string, unknown>,
+      json,
     }
   }
 
@@ -176,37 +173,55 @@ export function openRepository(host: string, name: string, options: RegistryOpti
     })
   }
 
-  async function* blobStream(digest: string, maxBytes: number): AsyncIterable<Uint8Array> {
+  async function* blobStream(
+    digest: string,
+    maxBytes: number,
+    offset = 0,
+  ): AsyncIterable<Uint8Array> {
     if (!isDigest(digest))
       throw new ZtError('REGISTRY_DIGEST', 'only sha256 digests are followed', {
         path: String(digest).slice(0, 100),
       })
-    const response = await call({ method: 'GET', url: url(`blobs/${digest}`) }, 'pull')
+    const hash = createHash('sha256')
+    let size = offset
+    for (let failures = 0, from = offset; ; from = size) {
+      try {
+        for await (const chunk of blobFrom(digest, from)) {
+          size += chunk.length
+          if (size > maxBytes)
+            throw new ZtError('TOO_LARGE', `the blob is larger than ${maxBytes} bytes`, {
+              path: digest,
+            })
+          hash.update(chunk)
+          yield chunk
+        }
+        break
+      } catch (error) {
+        if (!(error instanceof ZtError) || error.code !== 'NETWORK') throw error
+        failures = size > from ? 1 : failures + 1
+        if (failures >= TRIES) throw error
+        await transport.pause(failures)
+      }
+    }
+    const actual = `sha256:${hash.digest('hex')}`
+    if (offset === 0 && actual !== digest) throw wrongDigest(digest, actual)
+  }
+
+  /** The blob from an offset on. A registry that knows no ranges sends it whole, and what was read before is passed over. */
+  async function* blobFrom(digest: string, offset: number): AsyncIterable<Uint8Array> {
+    const headers = offset === 0 ? {} : { range: `bytes=${offset}-` }
+    const response = await call({ method: 'GET', url: url(`blobs/${digest}`), headers }, 'pull')
     if (response.status === 404) {
       response.discard()
       throw new ZtError('REGISTRY_NOT_FOUND', `the registry does not have the blob ${digest}`, {
         path: `${host}/${name}`,
       })
     }
-    if (response.status !== 200) throw await unexpected(response, 'reading a blob')
-    const hash = createHash('sha256')
-    let size = 0
-    try {
-      for await (const chunk of response.stream) {
-        size += chunk.length
-        if (size > maxBytes)
-          throw new ZtError('TOO_LARGE', `the blob is larger than ${String(maxBytes)} bytes`, {
-            path: digest,
-          })
-        hash.update(chunk)
-        yield chunk
-      }
-    } catch (error) {
-      if (error instanceof ZtError) throw error
-      throw new ZtError('NETWORK', 'the blob was cut off', { path: digest, cause: error })
-    }
-    const actual = `sha256:${hash.digest('hex')}`
-    if (actual !== digest) throw wrongDigest(digest, actual)
+    const partial =
+      response.status === 206 &&
+      (response.headers['content-range'] ?? '').startsWith(`bytes ${offset}-`)
+    if (response.status !== 200 && !partial) throw await unexpected(response, 'reading a blob')
+    yield* partial ? response.stream : skipping(response.stream, offset)
   }
 
   async function blob(digest: string, maxBytes: number): Promise<Uint8Array> {
@@ -221,90 +236,20 @@ export function openRepository(host: string, name: string, options: RegistryOpti
     return response.status === 200
   }
 
-  async function uploadBlob(
-    digest: string,
-    size: number,
-    open: (offset: number) => AsyncIterable<Uint8Array>,
-    progress?: UploadProgress,
-  ): Promise<'present' | 'uploaded'> {
+  const uploadBlob: Repository['uploadBlob'] = async (digest, size, open, progress) => {
     if (await hasBlob(digest)) return 'present'
-    let location = await begin()
-    let offset = 0
-    for (let failures = 0; offset < size;) {
-      const end = Math.min(size, offset + (options.chunkSize ?? 64 << 20))
-      const from = offset
-      try {
-        const response = await call(
-          {
-            method: 'PATCH',
-            url: location,
-            headers: {
-              'content-type': 'application/octet-stream',
-              'content-length': String(end - from),
-              'content-range': `${String(from)}-${String(end - 1)}`,
-            },
-            body: () => counted(open(from), end - from, (sent) => progress?.(from + sent)),
-          },
-          'pull,push',
-        )
-        if (response.status !== 202 && response.status !== 204)
-          throw await unexpected(response, 'uploading a blob')
-        location = next(response, location)
-        offset = kept(response) ?? end
-        response.discard()
-      } catch (error) {
-        if (!(error instanceof ZtError) || error.code !== 'NETWORK' || ++failures >= UPLOAD_TRIES)
-          throw error
-        const resumed = await resume(location)
-        if (resumed === undefined) {
-          location = await begin()
-          offset = 0
-        } else {
-          location = resumed.location
-          offset = resumed.offset
-        }
-      }
-    }
-    const done = new URL(location)
-    done.searchParams.set('digest', digest)
-    const response = await call(
-      {
-        method: 'PUT',
-        url: done.href,
-        headers: { 'content-length': '0' },
-        body: new Uint8Array(0),
-      },
-      'pull,push',
-    )
-    if (response.status !== 201) throw await unexpected(response, 'ending an upload')
-    response.discard()
+    await sendBlob({ digest, size, open, ...(progress === undefined ? {} : { progress }) }, upload)
     return 'uploaded'
   }
 
-  async function begin(): Promise<string> {
-    const response = await call(
-      { method: 'POST', url: url('blobs/uploads/'), body: new Uint8Array(0) },
-      'pull,push',
-    )
-    if (response.status !== 202) throw await unexpected(response, 'beginning an upload')
-    const location = next(response, url('blobs/uploads/'))
-    response.discard()
-    return location
-  }
-
-  async function resume(
-    location: string,
-  ): Promise<{ location: string; offset: number } | undefined> {
-    const response = await call({ method: 'GET', url: location }, 'pull,push')
-    response.discard()
-    if (response.status !== 204) return undefined
-    return { location: next(response, location), offset: kept(response) ?? 0 }
-  }
-
-  function next(response: HttpResponse, current: string): string {
-    const location = response.headers['location']
-    if (location === undefined) return current
-    return new URL(location, response.url).href
+  const upload: UploadPort = {
+    chunkSize: options.chunkSize ?? 64 << 20,
+    begin: () =>
+      call({ method: 'POST', url: url('blobs/uploads/'), body: new Uint8Array(0) }, 'pull,push'),
+    send: (request) => call(request, 'pull,push'),
+    has: hasBlob,
+    pause: (attempt) => transport.pause(attempt),
+    unexpected,
   }
 
   async function mountBlob(digest: string, from: string): Promise<boolean> {
@@ -316,6 +261,7 @@ export function openRepository(host: string, name: string, options: RegistryOpti
         body: new Uint8Array(0),
       },
       'pull,push',
+      ` repository:${from}:pull`,
     )
     response.discard()
     return response.status === 201
@@ -355,24 +301,28 @@ export function openRepository(host: string, name: string, options: RegistryOpti
   }
 }
 
-/** Bytes that the registry kept, from `Range: 0-<last>`; undefined if it doesn't say. */
-function kept(response: HttpResponse): number | undefined {
-  const range = /^(?:bytes=)?0-([0-9]{1,15})$/.exec(response.headers['range'] ?? '')
-  return range === null ? undefined : Number(range[1]) + 1
+/** A JSON object that a registry sent. @throws ZtError REGISTRY_ANSWER */
+export function readObject(bytes: Uint8Array, path: string): Readonly<Record<string, unknown>> {
+  let json: unknown
+  try {
+    json = parseJson(bytes, { maxBytes: MAX_MANIFEST })
+  } catch (cause) {
+    throw new ZtError('REGISTRY_ANSWER', 'the registry did not answer with JSON', { path, cause })
+  }
+  if (typeof json === 'object' && json !== null && !Array.isArray(json))
+    return json as Record<string, unknown>
+  throw new ZtError('REGISTRY_ANSWER', 'the registry did not answer with a JSON object', { path })
 }
 
-async function* counted(
-  source: AsyncIterable<Uint8Array>,
-  size: number,
-  sent: (bytes: number) => void,
+/** Passes over the first bytes of a stream. */
+async function* skipping(
+  stream: AsyncIterable<Uint8Array>,
+  offset: number,
 ): AsyncIterable<Uint8Array> {
-  let done = 0
-  for await (const chunk of source) {
-    const part = done + chunk.length > size ? chunk.subarray(0, size - done) : chunk
-    done += part.length
-    yield part
-    sent(done)
-    if (done === size) return
+  let at = 0
+  for await (const chunk of stream) {
+    if (at + chunk.length > offset) yield chunk.subarray(Math.max(0, offset - at))
+    at += chunk.length
   }
 }
 

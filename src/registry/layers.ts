@@ -13,12 +13,12 @@ import { guessFormat } from '../model/guess.ts'
 import { hashStream } from '../model/stream.ts'
 import { hashTar } from '../model/tar.ts'
 import type { Check } from '../verdict.ts'
-import { layerForm, pathsNamed, type Artifact } from './artifact.ts'
-import type { Descriptor, Repository } from './client.ts'
+import { configKnown, layerForm, pathsNamed, type Artifact } from './artifact.ts'
+import type { Repository } from './client.ts'
+import type { Descriptor } from './descriptor.ts'
 
 /** Where KServe's ModelCar images keep the model. */
 export const MODELCAR = 'models'
-const MAX_BLOB = 16 * 2 ** 40
 
 /** Why the manifest alone can't decide about an artifact; undefined if it can. */
 export function whyNotFromManifest(artifact: Artifact, model: Manifest): string | undefined {
@@ -27,6 +27,7 @@ export function whyNotFromManifest(artifact: Artifact, model: Manifest): string 
     return `the signature names shards, and a layer's digest is that of a whole file`
   if (hashType !== 'sha256')
     return `the signature's digests are ${hashType}, and layers have sha256`
+  if (!configKnown(artifact)) return `the config is of another type than goes with the layers`
   const other = artifact.layers.find((layer) => layerForm(layer.mediaType) !== 'file')
   return other === undefined
     ? undefined
@@ -39,13 +40,13 @@ export function whyNotFromManifest(artifact: Artifact, model: Manifest): string 
  * sides. What later downloads the layers must check their digests. Sizes are claims of the registry: a wrong one can only refuse.
  */
 export async function compareLayers(artifact: Artifact, model: Manifest): Promise<Comparison> {
-  const { layers, checks } = pathsOf(artifact.layers)
+  const { layers, checks } = pathsOf(artifact, model)
   const files = layers.map(({ path, layer }): HashedFile => {
     const parts = [{ start: 0, end: layer.size, digest: layer.digest.slice('sha256:'.length) }]
     const content = guessFormat(path)
     return { name: path, size: layer.size, parts, content }
   })
-  return compareHashed(model, files, checks)
+  return compareHashed(model, files, [...checks, ...conflicts(files)])
 }
 
 /**
@@ -58,53 +59,119 @@ export async function compareStreamed(
   model: Manifest,
   options: { readonly signal?: AbortSignal; readonly onBytes?: (bytes: number) => void } = {},
 ): Promise<Comparison> {
+  refuseUnread(artifact)
   const { hashType, shardSize, allowSymlinks, ignorePaths } = model.serialization
   const common = { hashType, sniff: true, ...(shardSize === undefined ? {} : { shardSize }) }
-  const raw = pathsOf(artifact.layers.filter((layer) => layerForm(layer.mediaType) === 'file'))
+  const raw = pathsOf(artifact, model)
   const paths = new Map(raw.layers.map(({ path, layer }) => [layer, path]))
   const files: HashedFile[] = []
   const ignored: string[] = []
   const checks: Check[] = [...raw.checks]
+  const directories = new Set<string>()
+  const links: string[] = []
+  let bearing = 0
   let read = 0
-  async function* counted(layer: Descriptor): AsyncIterable<Uint8Array> {
-    for await (const chunk of repository.blobStream(layer.digest, MAX_BLOB)) {
-      if (options.signal?.aborted === true)
+  const readLayer = (layer: Descriptor): WholeLayer =>
+    new WholeLayer(repository, layer, options.signal, (bytes) => options.onBytes?.((read += bytes)))
+  for (const layer of artifact.layers) {
+    const whole = readLayer(layer)
+    if (layerForm(layer.mediaType) === 'file') {
+      const path = paths.get(layer)
+      if (path === undefined || isLeftOut(path)) continue
+      bearing += 1
+      files.push(await hashStream(path, whole.bytes(), common))
+    } else {
+      const outcome = await hashTar(whole.bytes(), {
+        ...common,
+        allowSymlinks,
+        reportIgnored: ignorePaths ?? [],
+        ...(artifact.kind === 'image' ? { within: MODELCAR } : {}),
+      })
+      const { length } = [...outcome.files, ...outcome.directories, ...outcome.links]
+      if (length > 0) bearing += 1
+      files.push(...outcome.files)
+      ignored.push(...outcome.ignored)
+      for (const directory of outcome.directories) directories.add(directory)
+      links.push(...outcome.links)
+      // An image has layers without a part of the model.
+      checks.push(...outcome.checks.filter(({ code }) => code !== 'MODEL_EMPTY'))
+    }
+    whole.check()
+  }
+  checks.push(
+    ...conflicts(files, directories),
+    ...acrossLayers(links, bearing),
+    ...beside(artifact),
+  )
+  return compareHashed(model, files, checks, ignored)
+}
+
+/** Everything that can't be read is refused before anything is. */
+function refuseUnread(artifact: Artifact): void {
+  if (!configKnown(artifact)) {
+    throw new ZtError(
+      'ARTIFACT_INVALID',
+      `the config has a media type that is not read: ${shownName(artifact.config.mediaType.slice(0, 200))}`,
+      { path: artifact.config.digest, hint: READ },
+    )
+  }
+  for (const { mediaType, digest } of artifact.layers) {
+    if (layerForm(mediaType) !== 'unknown') continue
+    throw new ZtError(
+      'ARTIFACT_INVALID',
+      `a layer has a media type that is not read: ${shownName(mediaType.slice(0, 200))}`,
+      {
+        path: digest,
+        hint: mediaType.includes('zstd')
+          ? 'zstd is not unpacked: push the layer plain, as ModelPack recommends, or with gzip'
+          : READ,
+      },
+    )
+  }
+}
+
+const READ =
+  'zt4ai reads ModelPack, KitOps ModelKit, Ollama and container-image (ModelCar) layers, plain or gzip'
+
+/**
+ * One layer's bytes, of which every one must have been read: its digest is checked at its end, and a layer that nobody read to there could be
+ * another than the one that is deployed. A claimed size is the most that is read of it, so that no registry sends for ever.
+ */
+class WholeLayer {
+  readonly #repository: Repository
+  readonly #layer: Descriptor
+  readonly #signal: AbortSignal | undefined
+  readonly #onBytes: (bytes: number) => void
+  #whole = false
+
+  constructor(
+    repository: Repository,
+    layer: Descriptor,
+    signal: AbortSignal | undefined,
+    onBytes: (bytes: number) => void,
+  ) {
+    this.#repository = repository
+    this.#layer = layer
+    this.#signal = signal
+    this.#onBytes = onBytes
+  }
+
+  async *bytes(): AsyncIterable<Uint8Array> {
+    for await (const chunk of this.#repository.blobStream(this.#layer.digest, this.#layer.size)) {
+      if (this.#signal?.aborted === true)
         throw new ZtError('INTERRUPTED', 'interrupted while reading a layer')
-      options.onBytes?.((read += chunk.length))
+      this.#onBytes(chunk.length)
       yield chunk
     }
+    this.#whole = true
   }
-  for (const layer of artifact.layers) {
-    const form = layerForm(layer.mediaType)
-    const path = paths.get(layer)
-    if (form === 'unknown') {
-      throw new ZtError(
-        'ARTIFACT_INVALID',
-        `a layer has a media type that is not read: ${shownName(layer.mediaType.slice(0, 200))}`,
-        {
-          path: layer.digest,
-          hint: 'zt4ai reads ModelPack, KitOps ModelKit, Ollama and container-image (ModelCar) layers, plain or gzip',
-        },
-      )
-    }
-    if (form === 'file') {
-      if (path !== undefined && !isLeftOut(path))
-        files.push(await hashStream(path, counted(layer), common))
-      continue
-    }
-    const outcome = await hashTar(counted(layer), {
-      ...common,
-      allowSymlinks,
-      reportIgnored: ignorePaths ?? [],
-      ...(artifact.kind === 'image' ? { within: MODELCAR } : {}),
-      ...(options.signal === undefined ? {} : { signal: options.signal }),
+
+  check(): void {
+    if (this.#whole) return
+    throw new ZtError('REGISTRY_DIGEST', 'a layer was not read to its end', {
+      path: this.#layer.digest,
     })
-    files.push(...outcome.files)
-    ignored.push(...outcome.ignored)
-    // An image has layers without a part of the model.
-    checks.push(...outcome.checks.filter(({ code }) => code !== 'MODEL_EMPTY'))
   }
-  return compareHashed(model, files, [...checks, ...duplicates(files)], ignored)
 }
 
 function compareHashed(
@@ -124,7 +191,8 @@ function compareHashed(
     ...fromTar,
     ...kept.filter(({ name }) => under(name)).map(({ name }) => name),
   ].sort(compareNames)
-  const single = false
+  // A lone `.` is the file itself, under whatever name it lies (older signers name single-file models so).
+  const single = files.length === 1
   return compareFound(model, { files, single, ignored, checks }, {}, (wanted) =>
     Promise.resolve({
       files: wanted,
@@ -145,15 +213,18 @@ function parents(name: string): string[] {
   return found
 }
 
-/** Each plain layer's path; what has none, several, or one that is not canonical or not its own, is in the checks. */
-function pathsOf(layers: readonly Descriptor[]): {
-  layers: { path: string; layer: Descriptor }[]
-  checks: Check[]
-} {
+/** The path of each layer that is one file; what has none, several, or one that is not canonical, is in the checks. */
+function pathsOf(
+  { kind, layers }: Artifact,
+  model: Manifest,
+): { layers: { path: string; layer: Descriptor }[]; checks: Check[] } {
   const checks: Check[] = []
   const named: { path: string; layer: Descriptor }[] = []
-  for (const layer of layers) {
-    const names = pathsNamed(layer)
+  const plain = layers.filter((layer) => layerForm(layer.mediaType) === 'file')
+  // A GGUF file is known to Ollama by its role alone, so nothing but its bytes is to be compared.
+  const lone = kind === 'ollama' && layers.length === 1 ? soleFile(model) : undefined
+  for (const layer of plain) {
+    const names = lone === undefined ? pathsNamed(layer) : [lone]
     const path = names[0]
     if (path === undefined || names.length > 1) {
       checks.push(
@@ -165,22 +236,27 @@ function pathsOf(layers: readonly Descriptor[]): {
       )
       continue
     }
-    const problem = nameProblem(path)
+    const problem = path === lone ? null : nameProblem(path)
     if (problem === null) named.push({ path, layer })
     else
       checks.push(fault(layer.digest, `a layer's path can't lie inside a model: ${problem}`, path))
   }
-  return {
-    layers: named,
-    checks: [...checks, ...duplicates(named.map(({ path }) => ({ name: path })))],
-  }
+  return { layers: named, checks }
+}
+
+function soleFile({ serialization, resources }: Manifest): string | undefined {
+  const [only, second] = resources
+  return serialization.method === 'files' && second === undefined ? only?.name : undefined
 }
 
 /** Two files of one path, folded, or a file that is also a directory: two consumers would see two models. */
-function duplicates(files: readonly { readonly name: string }[]): Check[] {
+function conflicts(
+  files: readonly { readonly name: string }[],
+  directories: ReadonlySet<string> = new Set(),
+): Check[] {
   const checks: Check[] = []
-  const seen = new Map<string, string>()
   const fold = (name: string): string => name.normalize('NFC').toLowerCase()
+  const seen = new Map<string, string>()
   for (const { name } of files) {
     const twin = seen.get(fold(name))
     if (twin !== undefined)
@@ -189,12 +265,34 @@ function duplicates(files: readonly { readonly name: string }[]): Check[] {
       )
     seen.set(fold(name), name)
   }
-  for (const { name } of files) {
-    const directory = parents(name).find((parent) => seen.has(fold(parent)))
-    if (directory !== undefined)
-      checks.push(fault(name, 'a file is also the directory of another', directory))
+  const above = new Set([...files.flatMap(({ name }) => parents(name)), ...directories])
+  for (const directory of above) {
+    const file = seen.get(fold(directory))
+    if (file !== undefined) checks.push(fault(file, 'a file is also a directory', directory))
   }
   return checks
+}
+
+/** What lies in one layer can change where a link of another leads. */
+function acrossLayers(links: readonly string[], layers: number): Check[] {
+  const [link] = links
+  if (link === undefined || layers < 2) return []
+  return [fault(link, 'a symbolic link in a model of several layers', `${layers} layers`)]
+}
+
+/** An image says more than which files it has. */
+function beside({ kind, config }: Artifact): Check[] {
+  if (kind !== 'image') return []
+  return [
+    {
+      id: 'registry.image',
+      status: 'warn',
+      code: 'IMAGE_UNCOVERED',
+      message: `the signature covers the files under /${MODELCAR}, not the image around them`,
+      actual: config.digest,
+      hint: 'mount the image as a volume, or have the manifest itself signed, if the image runs',
+    },
+  ]
 }
 
 function fault(name: string, message: string, actual: string): Check {

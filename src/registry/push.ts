@@ -3,6 +3,7 @@ import type { Attachment } from './referrers.ts'
 import { attach, IMAGE_MANIFEST, once } from './referrers.ts'
 import { rawArtifact, tarArtifact, type ModelFile } from './artifact.ts'
 import type { Repository } from './client.ts'
+import { eachOf } from './parallel.ts'
 
 /** A file that can be read again from any offset, so that a broken upload resumes. */
 export interface PushedFile extends ModelFile {
@@ -78,17 +79,4 @@ export async function pushModel(repository: Repository, options: PushOptions): P
   if (options.tag !== undefined)
     await repository.putManifest(options.tag, IMAGE_MANIFEST, artifact.manifest)
   return { digest: artifact.digest, attached, uploaded, present }
-}
-
-/** Runs `work` over all items, at most `most` at a time; the first failure ends it. */
-export async function eachOf<T>(
-  items: readonly T[],
-  most: number,
-  work: (item: T) => Promise<void>,
-): Promise<void> {
-  let next = 0
-  const worker = async (): Promise<void> => {
-    for (let item = items[next++]; item !== undefined; item = items[next++]) await work(item)
-  }
-  await Promise.all(Array.from({ length: Math.max(1, Math.min(most, items.length)) }, worker))
 }

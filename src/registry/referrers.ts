@@ -1,9 +1,10 @@
 // The single owner of what is attached to a manifest: the referrers API, its fallback tag, and the quirks of both (image-spec 1.1, distribution-spec 1.1.1).
-import { parseJson, utf8Encode, sha256Hex } from '../../attestation/lib/index.ts'
+import { formatTime, sha256Hex, utf8Encode } from '../../attestation/lib/index.ts'
 import { ZtError } from '../error.ts'
-import type { Descriptor, FetchedManifest, Repository } from './client.ts'
-import { MAX_MANIFEST } from './client.ts'
-import { isDigest } from './reference.ts'
+import type { FetchedManifest, Repository } from './client.ts'
+import { MAX_MANIFEST, readObject } from './client.ts'
+import { eachOf } from './parallel.ts'
+import { descriptorOf, textsOf, type Descriptor } from './descriptor.ts'
 
 export const BUNDLE_TYPE = 'application/vnd.dev.sigstore.bundle.v0.3+json'
 export const IMAGE_MANIFEST = 'application/vnd.oci.image.manifest.v1+json'
@@ -13,11 +14,20 @@ export const EMPTY_DIGEST =
   'sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a'
 
 /** More than these and an attacker who can attach things could make a gate read for ever. */
-export const REFERRER_LIMITS = { descriptors: 256, pages: 16, blobBytes: 64 << 20 } as const
+export const REFERRER_LIMITS = {
+  descriptors: 256,
+  pages: 64,
+  manifestBytes: 32 << 20,
+  bundles: 256,
+  bundleBytes: 256 << 20,
+} as const
+/** Requests at the same time: each answer may be large. */
+const PARALLEL = 8
 
 /** A manifest that names `subject`: read, digest checked, its layers listed. */
 export interface Referrer {
   readonly manifest: FetchedManifest
+  readonly config?: Descriptor
   readonly layers: readonly Descriptor[]
   readonly annotations: Readonly<Record<string, string>>
 }
@@ -28,87 +38,78 @@ export function fallbackTag(digest: string): string {
 }
 
 /**
- * Every descriptor that the registry lists for `digest`, from the API and from the fallback tag. What a descriptor says of its type is not looked at:
- * registries get it wrong (reference: cosign on registries without the API), so it would hide signatures.
+ * Every descriptor that the registry lists for `digest`, from the API and from the fallback tag: what was attached before a registry got the
+ * API lies there alone. What a descriptor says of its type is not looked at: registries get it wrong (cosign writes a wrong one where there
+ * is no API), so it would hide signatures. An entry that is no descriptor with a sha256 digest can't be followed and is passed over: the more
+ * is found the more may be allowed, never the less.
+ * @throws ZtError TOO_LARGE, and where the registry gives no answer
  */
 export async function listReferrers(
   repository: Repository,
   digest: string,
 ): Promise<readonly Descriptor[]> {
+  const [listed, tagged] = await Promise.all([
+    fromApi(repository, digest),
+    repository.manifest(fallbackTag(digest)),
+  ])
   const found = new Map<string, Descriptor>()
-  const add = (descriptors: readonly Descriptor[]): void => {
-    for (const descriptor of descriptors) {
-      if (found.size >= REFERRER_LIMITS.descriptors) {
-        throw new ZtError(
-          'TOO_LARGE',
-          `more than ${String(REFERRER_LIMITS.descriptors)} referrers`,
-          {
-            path: `${repository.host}/${repository.name}@${digest}`,
-            hint: 'remove what is attached and not needed',
-          },
-        )
-      }
-      found.set(descriptor.digest, descriptor)
-    }
-  }
+  for (const descriptor of [...listed, ...looseDescriptors(tagged?.json)])
+    found.set(descriptor.digest, descriptor)
+  if (found.size > REFERRER_LIMITS.descriptors) throw tooMany(repository, digest)
+  return [...found.values()].sort((a, b) => (a.digest < b.digest ? -1 : 1))
+}
+
+async function fromApi(repository: Repository, digest: string): Promise<Descriptor[]> {
+  const found: Descriptor[] = []
   let path: string | undefined = `referrers/${digest}`
   for (let page = 0; path !== undefined; page++) {
-    if (page >= REFERRER_LIMITS.pages)
-      throw new ZtError(
-        'TOO_LARGE',
-        `more than ${String(REFERRER_LIMITS.pages)} pages of referrers`,
-      )
+    if (page >= REFERRER_LIMITS.pages || found.length > REFERRER_LIMITS.descriptors)
+      throw tooMany(repository, digest)
     const response = await repository.get(path, { accept: IMAGE_INDEX })
     if (response.status !== 200) {
       response.discard()
       // 404 and 405: no such API. Anything else is no answer, and an empty list would be a lie.
-      if (response.status !== 404 && response.status !== 405) {
-        throw new ZtError(
-          'REGISTRY_ANSWER',
-          `reading referrers: status ${String(response.status)}`,
-          { path: `${repository.host}/${repository.name}` },
-        )
-      }
-      break
+      if (response.status === 404 || response.status === 405) break
+      throw new ZtError('REGISTRY_ANSWER', `reading referrers: status ${response.status}`, {
+        path: `${repository.host}/${repository.name}`,
+      })
     }
-    add(
-      descriptorsOf(
-        parseJson(await response.bytes(MAX_MANIFEST), { maxBytes: MAX_MANIFEST }),
-        'manifests',
-      ),
-    )
+    const where = `${repository.host}/${repository.name}@${digest}`
+    found.push(...looseDescriptors(readObject(await response.bytes(MAX_MANIFEST), where)))
     path = nextPage(response.headers['link'], response.url)
   }
-  if (found.size === 0) {
-    const index = await repository.manifest(fallbackTag(digest))
-    if (index !== undefined) add(descriptorsOf(index.json, 'manifests'))
-  }
-  return [...found.values()].sort((a, b) => (a.digest < b.digest ? -1 : 1))
+  return found
 }
 
-/** Reads the manifests that really have `digest` as their subject. What can't be read is an error: a gate must not decide on half of them. */
+function tooMany(repository: Repository, digest: string): ZtError {
+  return new ZtError('TOO_LARGE', `more than ${REFERRER_LIMITS.descriptors} referrers`, {
+    path: `${repository.host}/${repository.name}@${digest}`,
+    hint: 'remove what is attached and not needed',
+  })
+}
+
+/**
+ * Reads the manifests that really have `digest` as their subject. What is listed and no longer there, or is no manifest, proves nothing
+ * and is passed over; what the registry does not send is an error.
+ * @throws ZtError TOO_LARGE, and where the registry gives no answer
+ */
 export async function fetchReferrers(
   repository: Repository,
   digest: string,
 ): Promise<readonly Referrer[]> {
-  const descriptors = await listReferrers(repository, digest)
-  const manifests = await Promise.all(
-    descriptors.map((descriptor) => repository.manifest(descriptor.digest)),
-  )
-  return manifests.flatMap((manifest) => {
-    // A registry may list what was deleted: nothing there can be used, and nothing is proved by it.
-    if (manifest === undefined) return []
-    const subject = descriptorOf(manifest.json['subject'])
-    return subject?.digest === digest
-      ? [
-          {
-            manifest,
-            layers: descriptorsOf(manifest.json, 'layers'),
-            annotations: textsOf(manifest.json['annotations']) ?? {},
-          },
-        ]
-      : []
+  const found: Referrer[] = []
+  let bytes = 0
+  await eachOf(await listReferrers(repository, digest), PARALLEL, async (listed) => {
+    const manifest = await repository.manifest(listed.digest)
+    bytes += manifest?.bytes.length ?? 0
+    if (bytes > REFERRER_LIMITS.manifestBytes) throw tooMany(repository, digest)
+    if (manifest === undefined || descriptorOf(manifest.json['subject'])?.digest !== digest) return
+    const layers = looseDescriptors(manifest.json, 'layers')
+    const config = descriptorOf(manifest.json['config'])
+    const annotations = textsOf(manifest.json['annotations']) ?? {}
+    found.push({ manifest, layers, annotations, ...(config === undefined ? {} : { config }) })
   })
+  return found.sort((a, b) => (a.manifest.digest < b.manifest.digest ? -1 : 1))
 }
 
 /** The Sigstore bundles attached to `digest`, bytes checked against their digests. Their content proves nothing until it is verified. */
@@ -117,16 +118,38 @@ export async function fetchBundles(
   digest: string,
 ): Promise<readonly { readonly digest: string; readonly bytes: Uint8Array }[]> {
   const referrers = await fetchReferrers(repository, digest)
-  const wanted = referrers.flatMap(({ layers }) =>
-    layers.filter((layer) => layer.mediaType === BUNDLE_TYPE),
+  const wanted = new Set(
+    referrers.flatMap(({ layers }) =>
+      layers.flatMap((layer) => (layer.mediaType === BUNDLE_TYPE ? [layer.digest] : [])),
+    ),
   )
-  const unique = [...new Map(wanted.map((layer) => [layer.digest, layer])).values()]
-  return Promise.all(
-    unique.map(async (layer) => ({
-      digest: layer.digest,
-      bytes: await repository.blob(layer.digest, REFERRER_LIMITS.blobBytes),
-    })),
-  )
+  if (wanted.size > REFERRER_LIMITS.bundles) throw tooMany(repository, digest)
+  const found = new Map<string, Uint8Array>()
+  let left: number = REFERRER_LIMITS.bundleBytes
+  await eachOf([...wanted], PARALLEL, async (layer) => {
+    const bytes = await bundleBlob(repository, layer, left)
+    left -= bytes?.length ?? 0
+    if (left < 0) throw tooMany(repository, digest)
+    if (bytes !== undefined) found.set(layer, bytes)
+  })
+  return [...wanted].flatMap((layer) => {
+    const bytes = found.get(layer)
+    return bytes === undefined ? [] : [{ digest: layer, bytes }]
+  })
+}
+
+/** A bundle that is gone is as one that was never attached. */
+async function bundleBlob(
+  repository: Repository,
+  digest: string,
+  most: number,
+): Promise<Uint8Array | undefined> {
+  try {
+    return await repository.blob(digest, Math.max(0, most))
+  } catch (error) {
+    if (error instanceof ZtError && error.code === 'REGISTRY_NOT_FOUND') return undefined
+    throw error
+  }
 }
 
 export interface Attachment {
@@ -137,7 +160,28 @@ export interface Attachment {
   readonly annotations: Readonly<Record<string, string>>
 }
 
-/** Uploads an attachment as a referrer, in exactly cosign's layout, and keeps the fallback tag where the registry needs it. Gives the referrer's digest. */
+/** cosign's annotations of a bundle with an in-toto statement (sigstore/cosign specs/BUNDLE_SPEC.md). */
+export function bundleAnnotations(
+  predicateType: string,
+  created = new Date(),
+): Record<string, string> {
+  return {
+    'dev.sigstore.bundle.content': 'dsse-envelope',
+    'dev.sigstore.bundle.predicateType': predicateType,
+    ...createdAnnotation(created),
+  }
+}
+
+/** image-spec "Pre-Defined Annotation Keys". */
+export function createdAnnotation(created: Date): Record<string, string> {
+  const at = new Date(Math.floor(created.getTime() / 1000) * 1000)
+  return { 'org.opencontainers.image.created': formatTime(at) }
+}
+
+/**
+ * Uploads an attachment as a referrer, in exactly cosign's layout, and keeps the fallback tag where the registry needs it. Content that is
+ * attached already is not attached again. Gives the referrer's digest.
+ */
 export async function attach(repository: Repository, attachment: Attachment): Promise<string> {
   const layer: Descriptor = {
     mediaType: attachment.mediaType,
@@ -149,6 +193,10 @@ export async function attach(repository: Repository, attachment: Attachment): Pr
   await repository.uploadBlob(layer.digest, layer.size, (offset) =>
     once(attachment.content.subarray(offset)),
   )
+  const there = (await fetchReferrers(repository, attachment.subject.digest)).find(
+    ({ layers: [only, second] }) => only?.digest === layer.digest && second === undefined,
+  )
+  if (there !== undefined) return there.manifest.digest
   const { mediaType, digest, size } = attachment.subject
   const manifest = {
     schemaVersion: 2,
@@ -164,20 +212,33 @@ export async function attach(repository: Repository, attachment: Attachment): Pr
     subject: { mediaType, digest, size },
     annotations: attachment.annotations,
   }
-  const bytes = utf8Encode(JSON.stringify(manifest))
+  return putReferrer(repository, digest, {
+    mediaType: IMAGE_MANIFEST,
+    bytes: utf8Encode(JSON.stringify(manifest)),
+    artifactType: attachment.mediaType,
+    annotations: attachment.annotations,
+  })
+}
+
+/** A referrer's manifest, and what the list of referrers says of it. */
+export interface ReferrerManifest {
+  readonly mediaType: string
+  readonly bytes: Uint8Array
+  readonly artifactType?: string
+  readonly annotations: Readonly<Record<string, string>>
+}
+
+/** Puts a referrer whose blobs are there, and lists it where the registry does not do that itself. Gives its digest. */
+export async function putReferrer(
+  repository: Repository,
+  subject: string,
+  { bytes, ...described }: ReferrerManifest,
+): Promise<string> {
   const own = `sha256:${sha256Hex(bytes)}`
-  await repository.putManifest(own, IMAGE_MANIFEST, bytes)
+  await repository.putManifest(own, described.mediaType, bytes)
   // The answer's OCI-Subject header is not believed: ECR sent it without having the API (seen in 2024). The list itself is asked.
-  if (!(await apiLists(repository, digest, own))) {
-    const { mediaType: artifactType, annotations } = attachment
-    await addToFallbackTag(repository, digest, {
-      mediaType: IMAGE_MANIFEST,
-      digest: own,
-      size: bytes.length,
-      artifactType,
-      annotations,
-    })
-  }
+  if (!(await apiLists(repository, subject, own)))
+    await addToFallbackTag(repository, subject, { digest: own, size: bytes.length, ...described })
   return own
 }
 
@@ -187,13 +248,10 @@ async function apiLists(repository: Repository, subject: string, own: string): P
     response.discard()
     return false
   }
-  const listed = descriptorsOf(
-    parseJson(await response.bytes(MAX_MANIFEST), { maxBytes: MAX_MANIFEST }),
-    'manifests',
-  )
-  return (
-    response.headers['link'] !== undefined || listed.some((descriptor) => descriptor.digest === own)
-  )
+  const where = `${repository.host}/${repository.name}`
+  const listed = looseDescriptors(readObject(await response.bytes(MAX_MANIFEST), where))
+  const more = response.headers['link'] !== undefined
+  return more || listed.some((descriptor) => descriptor.digest === own)
 }
 
 /** The tag is shared by all clients and has no lock, so what was written is read again, and put again if another client won. */
@@ -206,10 +264,15 @@ async function addToFallbackTag(
   for (let attempt = 0; attempt < 5; attempt++) {
     const current = await repository.manifest(tag)
     const manifests = current === undefined ? [] : rawList(current.json)
-    if (manifests.some((entry) => (entry as { digest?: unknown }).digest === descriptor.digest))
-      return
+    if (looseDescriptors(current?.json).some(({ digest }) => digest === descriptor.digest)) return
+    if (current !== undefined && current.mediaType !== IMAGE_INDEX) {
+      throw new ZtError('REGISTRY_ANSWER', 'the tag for the list of referrers is something else', {
+        path: `${repository.host}/${repository.name}:${tag}`,
+      })
+    }
     const bytes = utf8Encode(
       JSON.stringify({
+        ...current?.json,
         schemaVersion: 2,
         mediaType: IMAGE_INDEX,
         manifests: [...manifests, descriptor],
@@ -218,11 +281,7 @@ async function addToFallbackTag(
     await repository.putManifest(tag, IMAGE_INDEX, bytes)
   }
   const last = await repository.manifest(tag)
-  if (
-    last !== undefined &&
-    descriptorsOf(last.json, 'manifests').some((entry) => entry.digest === descriptor.digest)
-  )
-    return
+  if (looseDescriptors(last?.json).some(({ digest }) => digest === descriptor.digest)) return
   throw new ZtError(
     'REGISTRY_ANSWER',
     'the list of referrers could not be written: others keep writing it',
@@ -233,8 +292,22 @@ async function addToFallbackTag(
   )
 }
 
-function rawList(json: Readonly<Record<string, unknown>>): readonly unknown[] {
-  return Array.isArray(json['manifests']) ? (json['manifests'] as unknown[]) : []
+function rawList(
+  json: Readonly<Record<string, unknown>> | undefined,
+  field = 'manifests',
+): unknown[] {
+  const list = json?.[field]
+  return Array.isArray(list) ? (list as unknown[]) : []
+}
+
+/** The descriptors in a list that can be followed; at most one more than is allowed of them. */
+function looseDescriptors(
+  json: Readonly<Record<string, unknown>> | undefined,
+  field: 'manifests' | 'layers' = 'manifests',
+): readonly Descriptor[] {
+  return rawList(json, field)
+    .slice(0, REFERRER_LIMITS.descriptors + 1)
+    .flatMap((entry) => descriptorOf(entry) ?? [])
 }
 
 export async function* once(bytes: Uint8Array): AsyncIterable<Uint8Array> {
@@ -252,55 +325,4 @@ function nextPage(link: string | undefined, base: string): string | undefined {
     })
   }
   return url.href
-}
-
-/** Descriptors of a manifest's list. What has not the form of a descriptor is an error, not skipped. */
-export function descriptorsOf(json: unknown, field: 'manifests' | 'layers'): readonly Descriptor[] {
-  const list =
-    typeof json === 'object' && json !== null ? (json as Record<string, unknown>)[field] : undefined
-  if (list === undefined || list === null) return []
-  if (!Array.isArray(list) || list.length > 10_000)
-    throw new ZtError('REGISTRY_ANSWER', `${field} is not a list, or longer than 10,000`)
-  return list.map((entry: unknown, index) => {
-    const descriptor = descriptorOf(entry)
-    if (descriptor === undefined)
-      throw new ZtError(
-        'REGISTRY_ANSWER',
-        `${field}[${String(index)}] is not a descriptor with a sha256 digest`,
-      )
-    return descriptor
-  })
-}
-
-/** One descriptor, strictly; undefined if it isn't one. */
-export function descriptorOf(value: unknown): Descriptor | undefined {
-  if (typeof value !== 'object' || value === null) return undefined
-  const { mediaType, digest, size, artifactType, annotations } = value as Record<string, unknown>
-  if (
-    typeof mediaType !== 'string' ||
-    !isDigest(digest) ||
-    typeof size !== 'number' ||
-    !Number.isSafeInteger(size) ||
-    size < 0
-  )
-    return undefined
-  const texts = textsOf(annotations)
-  if (texts === undefined) return undefined
-  return {
-    mediaType,
-    digest,
-    size,
-    ...(typeof artifactType === 'string' ? { artifactType } : {}),
-    annotations: texts,
-  }
-}
-
-/** Annotations: absent is none; undefined if it is anything but texts by name. */
-function textsOf(annotations: unknown): Readonly<Record<string, string>> | undefined {
-  if (annotations === undefined || annotations === null) return {}
-  if (typeof annotations !== 'object') return undefined
-  const texts = Object.entries(annotations)
-  return texts.every(([, text]) => typeof text === 'string')
-    ? (Object.fromEntries(texts))
-    : undefined
 }

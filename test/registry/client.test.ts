@@ -123,7 +123,7 @@ describe('manifests and blobs', () => {
         stream(bytes.subarray(offset)),
       ),
     ).toBe('uploaded')
-    expect(double.blobs.get(`sha256:${sha(bytes)}`)).toEqual(bytes)
+    expect(sha(double.blobs.get(`sha256:${sha(bytes)}`) ?? bytes.subarray(1))).toBe(sha(bytes))
     expect(
       await repository.uploadBlob(`sha256:${sha(bytes)}`, bytes.length, () => stream(bytes)),
     ).toBe('present')
