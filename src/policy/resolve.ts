@@ -2,7 +2,7 @@
 import { AttestationError, userRoots, type TrustRoot } from '../../attestation/index.ts'
 import {
   parseCertificates,
-  parsePem,
+  parsePemBlocks,
   sha256Hex,
   utf8Decode,
   utf8Encode,
@@ -38,8 +38,16 @@ export function resolve(policy: Policy, files: ReadonlyMap<string, Uint8Array>):
     const read = reading(where, path)
     if (signer.kind === 'key') {
       const publicKey = read(() => utf8Decode(bytes))
-      const spki = read(() => parsePem(publicKey, 'PUBLIC KEY', { max: 1 }))
-      const digest = sha256Hex(spki[0] ?? new Uint8Array())
+      const [spki, second] = read(() =>
+        parsePemBlocks(publicKey, { preamble: true }).filter(({ label }) => label === 'PUBLIC KEY'),
+      )
+      if (spki === undefined || second !== undefined)
+        throw broken(
+          where,
+          `${path}: there must be exactly one public key`,
+          'in PEM: it starts with -----BEGIN PUBLIC KEY-----',
+        )
+      const digest = sha256Hex(spki.bytes)
       for (const [other, known] of keys) {
         if (known === digest)
           throw broken(where, `${path}: the same key as \`${other}\``, 'keep one name for one key')
@@ -48,7 +56,7 @@ export function resolve(policy: Policy, files: ReadonlyMap<string, Uint8Array>):
       trust.set(name, { kind: 'key', publicKey })
     } else if (signer.kind === 'certificate') {
       const roots = read(() => utf8Decode(bytes))
-      read(() => parseCertificates(bytes))
+      read(() => parseCertificates(bytes, { max: 64, preamble: true }))
       trust.set(name, {
         kind: 'certificate',
         roots,
