@@ -9,6 +9,7 @@ import { command as bindingCommand } from '../../src/cli/binding.ts'
 import { command as inspectCommand } from '../../src/cli/inspect.ts'
 import { verifyStatement } from '../../src/verify/statement.ts'
 import type { Verdict } from '../../src/verdict.ts'
+import { issue, party } from '../fakes/authority.ts'
 import { ourSchema } from '../fakes/schemas.ts'
 import { AT, machine, NONCE, PARTIES, scene, SOURCE, type Scene } from '../gate/scene.ts'
 import { ran, type Ran } from './command.ts'
@@ -174,6 +175,31 @@ describe('--save and --replay', () => {
     expect(nothing.err).toContain('only the record was saved')
     expect(existsSync(file('n'))).toBe(false)
     expect((await admit('--replay', file('n.replay.json'))).code).toBe(0)
+  })
+
+  it('a certificate can sign it too, and a policy can ask for its identity', async () => {
+    const ca = party('ca')
+    const leaf = party('gate')
+    const root = issue(ca, { ca: true })
+    writeFileSync(file('ca.pem'), root)
+    writeFileSync(file('gate.crt'), issue(leaf, { issuer: ca, emails: ['gate@example.org'] }))
+    writeFileSync(file('gate.pem'), leaf.privatePem)
+    const signed = ['--sign-key', file('gate.pem'), '--sign-certificate', file('gate.crt')]
+    const { code, error } = await admit(
+      ...question,
+      '--save',
+      file('c'),
+      ...signed,
+      '--sign-chain',
+      file('ca.pem'),
+    )
+    expect([code, error]).toEqual([0, null])
+    const asks = (identity: string): string =>
+      `${SOURCE.replace('machines:', `  gate: {certificate: {roots: {file: ca.pem}, identity: ${identity}}}\nmachines:`)}    admitted: {by: [gate], within: 7d, policy: {name: production}}\n`
+    writeFileSync(file('policy.yaml'), asks('gate@example.org'))
+    expect((await admit(...question, '--bundle', file('c'))).code).toBe(0)
+    writeFileSync(file('policy.yaml'), asks('other@example.org'))
+    expect((await admit(...question, '--bundle', file('c'))).code).toBe(1)
   })
 
   it('one proof is passed along: a saved verdict satisfies another policy', async () => {
