@@ -79,6 +79,8 @@ function checkLink(cert: Certificate, issuer: Certificate): Problem[] {
     problems.push({
       code: 'CHAIN_INVALID',
       message: `the signature on ${title(cert)} was not made by ${title(issuer)}`,
+      expected: `a signature by the key of ${title(issuer)}`,
+      actual: 'another key, or a certificate that was changed',
     })
   }
   return problems
@@ -131,7 +133,12 @@ function checkAuthority(cert: Certificate, below: number): Problem[] {
   const problems: Problem[] = []
   const { basicConstraints, keyUsage } = cert
   if (basicConstraints?.ca !== true) {
-    problems.push({ code: 'CERT_ROLE', message: `${title(cert)} is not a certificate authority` })
+    problems.push({
+      code: 'CERT_ROLE',
+      message: `${title(cert)} is not a certificate authority`,
+      expected: 'basicConstraints with CA:TRUE',
+      actual: basicConstraints === undefined ? 'no basicConstraints' : 'CA:FALSE',
+    })
   } else if (basicConstraints.pathLen !== undefined && below > basicConstraints.pathLen) {
     problems.push({
       code: 'CERT_ROLE',

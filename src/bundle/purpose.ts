@@ -1,4 +1,4 @@
-// The single owner of whether a certificate may sign models: its key's kind and what it was issued for.
+// The single owner of whether a certificate may sign models: its key's kind and what it, and the authorities above it, were issued for.
 import type { Certificate } from '../../attestation/lib/index.ts'
 import { quote } from './names.ts'
 import type { Problem } from './names.ts'
@@ -41,7 +41,7 @@ export function purposeProblem({
       actual: [...keyUsage].join(', '),
       hint,
     }
-  if (extKeyUsage?.some((use) => use === CODE_SIGNING || use === ANY_PURPOSE) === false)
+  if (excludesSigning(extKeyUsage))
     return {
       code: 'CERT_ROLE',
       message: `${quote(subject.text)} was issued for something else than signing`,
@@ -50,4 +50,26 @@ export function purposeProblem({
       hint,
     }
   return null
+}
+
+/**
+ * Why an authority between the leaf and the anchor can't vouch for signers, or null. Extended usages of an authority bound what it may issue
+ * (CA/Browser Forum Baseline Requirements §7.1.5): one for web servers makes no signers.
+ */
+export function authorityProblem({
+  extKeyUsage,
+  subject,
+}: Pick<Certificate, 'extKeyUsage' | 'subject'>): Problem | null {
+  if (!excludesSigning(extKeyUsage)) return null
+  return {
+    code: 'CERT_ROLE',
+    message: `${quote(subject.text)} is an authority for something else than signing`,
+    expected: `code signing (${CODE_SIGNING})`,
+    actual: extKeyUsage.join(', '),
+    hint: 'sign with a certificate of an authority that was made for signing code',
+  }
+}
+
+function excludesSigning(uses: readonly string[] | undefined): uses is readonly string[] {
+  return uses?.some((use) => use === CODE_SIGNING || use === ANY_PURPOSE) === false
 }

@@ -14,7 +14,8 @@ import { pae, paeCompat } from '../bundle/dsse.ts'
 import { describeKey, verifiesWith } from '../bundle/keys.ts'
 import type { PublicKey } from '../bundle/keys.ts'
 import { quote } from '../bundle/names.ts'
-import { purposeProblem } from '../bundle/purpose.ts'
+import { authorityProblem, purposeProblem } from '../bundle/purpose.ts'
+import type { Problem } from '../bundle/names.ts'
 import { ZtError } from '../error.ts'
 import type { Check } from '../verdict.ts'
 import { wrongMaterial } from './material.ts'
@@ -124,7 +125,7 @@ function checkChain(
 ): { checks: Check[]; root: Certificate | null } {
   const id = 'signature.chain'
   const path = buildPath(leaf, [...others, ...candidates], anchors, {
-    accept: (found) => checkPath(found, at).length === 0,
+    accept: (found) => problemsOf(found, at).length === 0,
   })
   const root = path?.at(-1)
   if (path === undefined || root === undefined)
@@ -142,7 +143,7 @@ function checkChain(
       ],
       root: null,
     }
-  const problems = checkPath(path, at)
+  const problems = problemsOf(path, at)
   if (problems.length === 0)
     return {
       checks: [
@@ -161,12 +162,26 @@ function checkChain(
       id: index === 0 ? id : `${id}.${index + 1}`,
       status: 'fail' as const,
       ...problem,
-      ...(problem.code === 'CERT_EXPIRED'
-        ? { hint: 'have the model signed again, or judge at an earlier time with --at' }
-        : {}),
+      hint:
+        problem.hint ??
+        CHAIN_HINTS[problem.code] ??
+        'have the model signed with a certificate of a sound chain',
     })),
     root: null,
   }
+}
+
+const CHAIN_HINTS: Readonly<Partial<Record<Problem['code'], string>>> = {
+  CERT_EXPIRED: 'have the model signed again, or judge at an earlier time with --at',
+  CERT_NOT_YET_VALID: "compare this machine's clock, or the time of --at, with the certificate's",
+}
+
+/** What is wrong with a path, and with the authorities between its ends. The last one is the caller's own choice. */
+function problemsOf(path: readonly Certificate[], at: Date): readonly Problem[] {
+  return [
+    ...checkPath(path, at),
+    ...path.slice(1, -1).flatMap((authority) => authorityProblem(authority) ?? []),
+  ]
 }
 
 function checkPurpose(leaf: Certificate): Check {

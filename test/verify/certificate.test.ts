@@ -9,7 +9,7 @@ import { keySigner, readPrivateKey } from '../../src/sign/key.ts'
 import { signStatement } from '../../src/sign/model.ts'
 import type { StatementResult, Trust } from '../../src/verify/result.ts'
 import { verifyStatement } from '../../src/verify/statement.ts'
-import { issue, party, SERVER } from '../fakes/authority.ts'
+import { CODE_SIGNING, issue, party, SERVER } from '../fakes/authority.ts'
 import type { CertificateOptions, Party } from '../fakes/authority.ts'
 
 const AT = new Date('2026-06-01T00:00:00Z')
@@ -328,4 +328,17 @@ describe('signing refuses what no verifier would accept', () => {
   ])('%s', (_, code, run) => {
     expect(run()).toBe(code)
   })
+})
+
+it('an authority for web servers, below a root that was given, makes no signers', async () => {
+  const servers = issue(middle, { issuer: root, ca: true, extKeyUsage: [SERVER] })
+  const code = issue(middle, { issuer: root, ca: true, extKeyUsage: [SERVER, CODE_SIGNING] })
+  const refused = await verify(await signed(leaf, leafPem, servers), rootPem)
+  expect(failures(refused)).toEqual(['signature.chain CERT_ROLE'])
+  expect(refused.checks.find(({ id }) => id === 'signature.chain')?.hint).toContain('authority')
+  expect(failures(await verify(await signed(leaf, leafPem, code), rootPem))).toEqual([])
+  // the one that says no more than it must is found beside the other, in any order
+  expect(failures(await verify(await signed(leaf, leafPem, servers, code), rootPem))).toEqual([])
+  // whom the caller chose as the anchor, the caller chose
+  expect(failures(await verify(await signed(leaf, leafPem), servers))).toEqual([])
 })
