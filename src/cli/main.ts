@@ -49,6 +49,14 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<C
       summary: 'write a model from a registry to disk, if it verifies',
       load: () => import('./pull.ts'),
     },
+    serve: {
+      summary: 'admission webhook and verifier service',
+      load: () => import('./serve.ts'),
+    },
+    'image-verifier': {
+      summary: 'decide for containerd whether an image may be pulled',
+      load: () => import('./image-verifier.ts'),
+    },
     policy: {
       summary: 'write a first policy, or explain one',
       load: () => import('./policy.ts'),

@@ -45,7 +45,8 @@ export function openReference(
   return registrySource(connection.repository(reference), reference, options)
 }
 
-function dockerConfig(): CredentialSource | undefined {
+/** Credentials as `docker login` left them; undefined where there are none. */
+export function dockerConfig(): CredentialSource | undefined {
   const folder = process.env['DOCKER_CONFIG'] ?? join(homedir(), '.docker')
   const file = join(folder, 'config.json')
   return existsSync(file) ? dockerCredentials(readBytes(file)) : undefined

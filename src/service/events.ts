@@ -109,7 +109,13 @@ export class Events {
       for (const policy of policies.all()) {
         this.#waiting += 1
         const reading = layers ? 'layers' : 'manifest-only'
-        answerFor({ reference, kind: 'image' }, policy, reading, { left, log: call.log }, { decider, metrics })
+        answerFor(
+          { reference, kind: 'image' },
+          policy,
+          reading,
+          { left, log: call.log },
+          { decider, metrics },
+        )
           .catch((error: unknown) => call.log.error({ err: error }, 'an event was not decided'))
           .finally(() => (this.#waiting -= 1))
       }

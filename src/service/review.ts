@@ -243,7 +243,13 @@ function firstFailure(checks: readonly Check[]): Check | undefined {
 function inFull({ model, decision }: Outcome): string {
   const lines = [`${model.text.slice(0, 300)} (${model.where})`]
   if (decision.kind === 'unavailable') {
-    lines.push(`  ${decision.code}: ${decision.message}`)
+    const { code, message } = decision
+    const nothing = resultOf(decision).result === 'unavailable' && code !== 'EVIDENCE_UNAVAILABLE'
+    lines.push(
+      nothing
+        ? `  EVIDENCE_UNAVAILABLE: nothing was decided: ${message} (${code})`
+        : `  ${code}: ${message}`,
+    )
     if (decision.hint !== undefined) lines.push(`    what to do: ${decision.hint}`)
   } else {
     const failing = decision.verdict.checks.filter(({ status }) => status === 'fail')

@@ -7,14 +7,17 @@ import type { Reference } from '../registry/reference.ts'
 import { keySigner, type PrivateKey } from '../sign/key.ts'
 import { ask, MAX_ASK } from './ask.ts'
 import { Decider, type Reading } from './decide.ts'
+import { Events, MAX_EVENTS } from './events.ts'
 import { busy, type Route } from './http.ts'
 import { openLog, type Level, type Log } from './log.ts'
 import { Metrics } from './metrics.ts'
+import { Nonces } from './nonces.ts'
 import { Policies } from './policies.ts'
 import { MAX_REVIEW, review } from './review.ts'
 import { listen, type Address, type Listening } from './server.ts'
 import { ServerCertificate, type CertificateFiles } from './tls.ts'
 import { Token } from './token.ts'
+import { appraise, challenge, MAX_APPRAISAL, type VerifierOptions } from './verifier.ts'
 
 export interface ServiceOptions {
   readonly policies: readonly string[]
@@ -39,6 +42,9 @@ export interface ServiceOptions {
   readonly denyMaxAgeMs?: number
   readonly running?: number
   readonly waiting?: number
+  /** Challenges that may wait at one time, and for how long. */
+  readonly nonces?: number
+  readonly nonceLifetimeMs?: number
   readonly pollMs?: number
   readonly drainDelayMs?: number
   readonly graceMs?: number
@@ -83,6 +89,7 @@ export async function startService(options: ServiceOptions): Promise<Service> {
     ...(options.key === undefined ? [] : [publicPem(options.key)]),
     ...(options.recorders ?? []),
   ]
+  const trust = { snp: new SnpTrust(), tdx: new TdxTrust() }
   const decider = new Decider({
     repository: options.repository,
     now,
@@ -93,7 +100,7 @@ export async function startService(options: ServiceOptions): Promise<Service> {
     denyMaxAgeMs: options.denyMaxAgeMs ?? 15_000,
     cache: { entries: 20_000, bytes: 64 << 20 },
     queue: { running: options.running ?? 64, waiting: options.waiting ?? 1024 },
-    trust: { snp: new SnpTrust(), tdx: new TdxTrust() },
+    trust,
     ...(options.hosts === undefined ? {} : { hosts: options.hosts }),
     ...(recorders.length === 0
       ? {}
@@ -105,6 +112,13 @@ export async function startService(options: ServiceOptions): Promise<Service> {
   let draining = false
   const common = { metrics, log, monotonic, draining: () => draining, maxConnections: 20_000 }
   const askOptions = { decider, policies, metrics, layers: options.readLayers === true }
+  const nonces = new Nonces({
+    most: options.nonces ?? 10_000,
+    lifetimeMs: options.nonceLifetimeMs ?? 120_000,
+    now,
+    monotonic,
+  })
+  metrics.watch('zt4ai_nonces_waiting', 'Challenges without an answer', () => nonces.size)
   const watched = watchedRoutes(metrics, policies, certificate, () => draining)
   const routes: Route[] = [
     {
@@ -135,6 +149,13 @@ export async function startService(options: ServiceOptions): Promise<Service> {
         return ask(call, askOptions)
       },
     },
+    ...(token === undefined ? [] : eventRoutes(new Events(askOptions), token, metrics)),
+    ...(options.key === undefined
+      ? []
+      : verifierRoutes(
+          { nonces, policies, metrics, now, key: options.key, build: options.build, trust },
+          token,
+        )),
     ...watched,
   ]
   const main = await listen({
@@ -176,6 +197,48 @@ export async function startService(options: ServiceOptions): Promise<Service> {
       log.info('stopped')
     },
   }
+}
+
+/** Registries' events: only with a token, because each of them is work. */
+function eventRoutes(events: Events, token: Token, metrics: Metrics): Route[] {
+  metrics.watch('zt4ai_events_waiting', 'Events being decided', () => events.waiting)
+  const route = (path: string, handle: Route['handle']): Route => ({
+    method: 'POST',
+    path,
+    maxBody: MAX_EVENTS,
+    handle: (call) => {
+      token.require(call)
+      return handle(call)
+    },
+  })
+  return [
+    route('/v1/events/distribution', (call) => events.distribution(call)),
+    route('/v1/events/harbor', (call) => events.harbor(call)),
+  ]
+}
+
+/** The verifier service: only with a key, because its answers are signed. */
+function verifierRoutes(options: VerifierOptions, token: Token | undefined): Route[] {
+  return [
+    {
+      method: 'POST',
+      path: '/v1/challenge',
+      maxBody: 1024,
+      handle: (call) => {
+        token?.require(call)
+        return challenge(options)
+      },
+    },
+    {
+      method: 'POST',
+      path: '/v1/appraise',
+      maxBody: MAX_APPRAISAL,
+      handle: (call) => {
+        token?.require(call)
+        return appraise(call, options)
+      },
+    },
+  ]
 }
 
 function publicPem({ key }: PrivateKey): string {

@@ -94,9 +94,13 @@ export async function appraise(call: Call, options: VerifierOptions): Promise<Re
   const asked = read(body)
   if (issued === undefined) {
     options.metrics.nonce('unknown')
-    throw new ZtError('NONCE_UNKNOWN', 'this nonce was not given out here, was used, or is too old', {
-      hint: 'ask for a new one: POST /v1/challenge',
-    })
+    throw new ZtError(
+      'NONCE_UNKNOWN',
+      'this nonce was not given out here, was used, or is too old',
+      {
+        hint: 'ask for a new one: POST /v1/challenge',
+      },
+    )
   }
   options.metrics.nonce('used')
   const policy = options.policies.get(asked.policy)
@@ -136,8 +140,7 @@ function asserted(name: string, root: string, bundles: readonly NamedBytes[]): M
   return {
     subject: { name },
     bundles: () => Promise.resolve(bundles),
-    compare: (manifest) =>
-      Promise.resolve(manifest.root === root ? assertedFiles(manifest) : null),
+    compare: (manifest) => Promise.resolve(manifest.root === root ? assertedFiles(manifest) : null),
   }
 }
 
@@ -235,7 +238,6 @@ async function answer(
     },
   }
 }
-
 
 function spkiDigest(pem: string): Uint8Array {
   try {
