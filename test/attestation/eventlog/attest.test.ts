@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest'
 import type { EventLog } from '../../../attestation/endorsements.ts'
 import { attest } from '../../../attestation/attest.ts'
-import { mergeEndorsements } from '../../../attestation/evidence/collect.ts'
+import { mergeEndorsements, readEndorsements } from '../../../attestation/evidence/collect.ts'
 import { readEvidence } from '../../../attestation/evidence/detect.ts'
 import { NO_ENDORSEMENTS } from '../../../attestation/endorsements.ts'
 import { bytesToHex, utf8Encode } from '../../../attestation/lib/index.ts'
@@ -18,7 +18,9 @@ import {
   tdxEvidenceFile,
 } from '../../../src/simulate/index.ts'
 import type { TdxEvidence } from '../../../src/simulate/index.ts'
-import { checkOf, failures, judge, simulated } from '../tdx/samples.ts'
+import { haveShared } from '../../shared.ts'
+import { bytesOf, checkOf, failures, judge, RECORDED, simulated } from '../tdx/samples.ts'
+import type { Sample } from '../tdx/samples.ts'
 
 const MODEL = new Uint8Array(32).fill(0xaa)
 const events = [...bootLog('zt4ai'), runtimeEvent('zt4ai-model', MODEL)]
@@ -194,6 +196,45 @@ describe('required events', () => {
 
   it('none at all', () => {
     expect(() => decodeTdxPolicy({ requiredEvents: [] })).toThrow()
+  })
+})
+
+describe.skipIf(!haveShared)('recorded', () => {
+  const withLogs = (sample: Sample, ...paths: readonly string[]): Sample => ({
+    ...sample,
+    endorsements: mergeEndorsements(
+      sample.endorsements,
+      readEndorsements(paths.map((name) => ({ name, bytes: bytesOf(name) }))),
+    ),
+  })
+
+  it('tdx/v4-uptodate-eval20 with its log is accepted, and names what dstack measured', () => {
+    const folder = 'tdx/v4-uptodate-eval20'
+    const result = judge(withLogs(RECORDED.v4Eval20(), `${folder}/tcb_info.json`))
+    expect(failures(result)).toEqual([])
+    expect(checkOf(result, 'tdx.event-log.replay').status).toBe('pass')
+    expect(result.claims?.fields).toContainEqual({
+      name: 'RTMR3 DSTACK_RUNTIME compose-hash',
+      value: '2911e1f733466216dedb862d6d669e11256ee7a34ce4dbc66c4b807ba7a9c895',
+      meaning: 'in hex',
+    })
+  })
+
+  it('tdx/v4-ccel: the log holds, and the nonce is answered', () => {
+    const sample = withLogs(
+      RECORDED.v4Ccel(),
+      'tdx/v4-ccel/ccel_data.dat',
+      'tdx/v4-ccel/ccel_table.dat',
+    )
+    const result = judge(sample, { nonce: bytesOf('tdx/v4-ccel/nonce.dat') })
+    expect(failures(result).filter((failure) => /event-log|nonce|rtmr/.test(failure))).toEqual([])
+    expect(checkOf(result, 'tdx.event-log.replay').status).toBe('pass')
+    expect(checkOf(result, 'tdx.nonce').status).toBe('pass')
+  })
+
+  it('a log of another recorded machine is refused', () => {
+    const result = judge(withLogs(RECORDED.v4UpToDate(), 'tdx/v4-uptodate-eval20/tcb_info.json'))
+    expect(failures(result)).toEqual(['tdx.event-log.replay:RTMR_REPLAY'])
   })
 })
 
