@@ -128,8 +128,17 @@ async function verifyOne(
   const other = result.checks.some(
     ({ status, code }) => status === 'fail' && code === 'PREDICATE_TYPE',
   )
-  return other ? verifyStatement(bytes, trust, at) : result
+  if (!other) return result
+  const statement = await verifyStatement(bytes, trust, at)
+  // What nobody here has a use for stays a failed signature of a model, so that the verdict says why it does not count.
+  return KNOWN_TYPES.has(statement.authenticated?.predicateType ?? '') ? statement : result
 }
+
+const KNOWN_TYPES: ReadonlySet<string> = new Set([
+  VERDICT_PREDICATE,
+  REFERENCE_VALUES_TYPE,
+  MANIFEST_SIGNATURE_TYPE,
+])
 
 /** An authentic bundle, by what was signed. */
 function sort(fact: SignatureFact, wanted: Wanted, found: Found): void {

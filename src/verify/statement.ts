@@ -5,7 +5,7 @@ import type { Bundle } from '../bundle/bundle.ts'
 import { IN_TOTO } from '../bundle/dsse.ts'
 import { quote } from '../bundle/names.ts'
 import type { Problem } from '../bundle/names.ts'
-import { decodeManifest, decodeStatement, PARTS } from '../bundle/statement.ts'
+import { decodeManifest, decodeStatement, OLD_PREDICATE_TYPE, PARTS } from '../bundle/statement.ts'
 import type { Part, Statement } from '../bundle/statement.ts'
 import { ZtError } from '../error.ts'
 import type { Manifest } from '../model/manifest.ts'
@@ -24,7 +24,20 @@ export async function verifyStatement(
   at: Date,
 ): Promise<StatementResult> {
   const { checks, authenticated, inputs } = await authenticate(bytes, trust, at)
-  return { checks, authenticated: authenticated?.facts ?? null, inputs }
+  if (authenticated === null) return { checks, authenticated: null, inputs }
+  const { facts, oldEncoding } = authenticated
+  if (!oldEncoding || facts.predicateType === OLD_PREDICATE_TYPE)
+    return { checks, authenticated: facts, inputs }
+  const wrong: Check = {
+    id: 'signature.predicate',
+    status: 'fail',
+    code: 'PREDICATE_TYPE',
+    message: "the encoding of release 0.2.0 counts for that release's signatures of models alone",
+    expected: OLD_PREDICATE_TYPE,
+    actual: quote(facts.predicateType),
+    hint: 'have it signed again: no current tool writes this encoding',
+  }
+  return { checks: [...checks, wrong], authenticated: null, inputs }
 }
 
 /**

@@ -3,12 +3,12 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { SnpTrust, type NamedBytes } from '../../attestation/index.ts'
-import { sha256 } from '../../attestation/lib/index.ts'
+import { sha256, utf8Encode } from '../../attestation/lib/index.ts'
 import { decide, gather, type AdmitRequest, type ModelSource } from '../../src/gate/admit.ts'
 import { pathSource } from '../../src/gate/source.ts'
 import type { FilesFact } from '../../src/policy/facts.ts'
 import { saveVerdict } from '../../src/gate/saved.ts'
-import { signModel } from '../../src/sign/model.ts'
+import { signModel, signStatement } from '../../src/sign/model.ts'
 import {
   AT,
   failing,
@@ -630,4 +630,24 @@ describe('a loader', () => {
     expect(loaded.verdict.protection).toBe('private-copy')
     expect(loaded.manifest?.root).toBe(at.root)
   })
+})
+
+it('a statement of the right signer about something else says why it does not count', async () => {
+  rmSync(join(at.model, 'model.sig'))
+  const bytes = await signStatement(
+    utf8Encode(
+      JSON.stringify({
+        _type: 'https://in-toto.io/Statement/v1',
+        subject: [{ name: 'm', digest: { sha256: at.root } }],
+        predicateType: 'https://slsa.dev/provenance/v1',
+        predicate: {},
+      }),
+    ),
+    signerOf('release'),
+  )
+  const { verdict } = await at.ask({ bundles: [{ name: 'provenance', bytes }] })
+  expect(verdict.decision).toBe('deny')
+  expect(verdict.checks).toContainEqual(
+    expect.objectContaining({ id: 'signature.release.predicate', code: 'PREDICATE_TYPE' }),
+  )
 })

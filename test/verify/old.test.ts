@@ -6,7 +6,7 @@ import { IN_TOTO, paeCompat } from '../../src/bundle/dsse.ts'
 import { OLD_PREDICATE_TYPE } from '../../src/bundle/statement.ts'
 import { writeBundle } from '../../src/bundle/write.ts'
 import { rootDigest } from '../../src/model/manifest.ts'
-import { verifySignature } from '../../src/verify/statement.ts'
+import { verifySignature, verifyStatement } from '../../src/verify/statement.ts'
 import { issue, party } from '../fakes/authority.ts'
 
 type Json = Record<string, unknown>
@@ -104,4 +104,24 @@ describe("release 0.2.0's encoding", () => {
   ])('not with %s', async (_, subjects, code) => {
     expect(await failures(old(...subjects))).toEqual([`signature.resources ${code}`])
   })
+})
+
+it('no other statement counts in the old encoding', async () => {
+  const statement = {
+    _type: 'https://in-toto.io/Statement/v1',
+    subject: [{ name: 'm', digest: { sha256: 'ab'.repeat(32) } }],
+    predicateType: 'https://slsa.dev/verification_summary/v1',
+    predicate: {},
+  }
+  const payload = utf8Encode(JSON.stringify(statement))
+  const rawBytes = leaf.replace(/-----[^-]+-----|\s/g, '')
+  const result = await verifyStatement(
+    writeBundle(payload, sign('sha256', paeCompat(IN_TOTO, payload), signer.privateKey), {
+      x509CertificateChain: { certificates: [{ rawBytes }] },
+    }),
+    { kind: 'certificate', roots },
+    AT,
+  )
+  expect(result.authenticated).toBeNull()
+  expect(result.checks.at(-1)).toMatchObject({ status: 'fail', code: 'PREDICATE_TYPE' })
 })
