@@ -5,6 +5,7 @@ import * as https from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
+import { pack } from 'tar-stream'
 import { httpTransport, type Transport } from '../../src/fetch/transport.ts'
 import { bundleAnnotations } from '../../src/gate/promote.ts'
 import { openRepository, type Repository } from '../../src/registry/client.ts'
@@ -257,4 +258,49 @@ export function ask(url: string, options: Parameters<World['ask']>[1] = {}): Pro
     request.on('error', reject)
     request.end(sent)
   })
+}
+
+/** A signed model as one tar layer, which its manifest alone does not decide. */
+export async function pushTar(
+  { repository, registry }: Pick<World, 'repository' | 'registry'>,
+  name: string,
+  options: Pick<PushChoice, 'by'> = {},
+): Promise<string> {
+  const { by = release } = options
+  const content = utf8Encode(JSON.stringify({ name }))
+  const tar = await tarOf('config.json', content)
+  const signed = omsStatement([{ path: 'config.json', sha256: sha256Hex(content) }])
+  const attachments =
+    by === null
+      ? []
+      : [
+          {
+            mediaType: BUNDLE_TYPE,
+            content: await signStatement(signed, signerOf(by)),
+            annotations: {},
+          },
+        ]
+  const to = repository({ host: registry.host, repository: name })
+  const { digest } = await pushModel(to, {
+    name,
+    content: {
+      tar: {
+        path: '',
+        size: tar.length,
+        sha256: sha256Hex(tar),
+        open: (offset) => once(tar.subarray(offset)),
+      },
+    },
+    attachments,
+  })
+  return `${registry.host}/${name}@${digest}`
+}
+
+async function tarOf(name: string, bytes: Uint8Array): Promise<Uint8Array> {
+  const archive = pack()
+  archive.entry({ name, size: bytes.length, mtime: new Date(0) }, Buffer.from(bytes))
+  archive.finalize()
+  const chunks: Uint8Array[] = []
+  for await (const chunk of archive as AsyncIterable<Uint8Array>) chunks.push(chunk)
+  return new Uint8Array(Buffer.concat(chunks))
 }

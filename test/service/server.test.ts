@@ -1,0 +1,274 @@
+import { writeFileSync } from 'node:fs'
+import * as http from 'node:http'
+import * as https from 'node:https'
+import { connect, type Socket } from 'node:net'
+import { join } from 'node:path'
+import { connect as secureConnect } from 'node:tls'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { timeoutOf } from '../../src/service/http.ts'
+import type { Service } from '../../src/service/service.ts'
+import { party } from '../fakes/authority.ts'
+import { imageVolume, pod, reviewOf } from './fixtures.ts'
+import { certificate, world, type World } from './world.ts'
+
+let at: World
+beforeEach(async () => {
+  at = await world()
+})
+afterEach(() => at.close())
+
+const review = (reference: string): object => reviewOf(pod({ volumes: [imageVolume(reference)] }))
+
+function files(made = certificate()): { cert: string; key: string; ca: string } {
+  const cert = join(at.folder, 'tls.crt')
+  const key = join(at.folder, 'tls.key')
+  writeFileSync(cert, made.cert)
+  writeFileSync(key, made.key)
+  return { cert, key, ca: made.ca }
+}
+
+async function secure(): Promise<{ service: Service; ca: string; url: string }> {
+  const { ca, ...pair } = files()
+  const service = await at.start({ certificate: pair })
+  expect(service.url).toMatch(/^https:/)
+  return { service, ca, url: service.url }
+}
+
+describe('over HTTPS, as the API server asks', () => {
+  it('answers on one kept connection, packed or not', async () => {
+    const model = await at.push('models/good')
+    const { url, ca } = await secure()
+    const agent = new https.Agent({ keepAlive: true, maxSockets: 1 })
+    const sockets = new Set<unknown>()
+    agent.on('free', (socket: unknown) => sockets.add(socket))
+    for (let turn = 0; turn < 6; turn += 1) {
+      const { status, json, headers } = await at.ask(`${url}/validate?timeout=10s`, {
+        body: review(model),
+        agent,
+        ca,
+        gzip: turn % 2 === 1,
+      })
+      expect([status, json.response.allowed]).toEqual([200, true])
+      expect(headers['x-request-id']).toMatch(/^[0-9a-f-]{36}$/)
+      // Go keeps idle connections for 90 seconds.
+      expect(Number(/timeout=(\d+)/.exec(headers['keep-alive'] ?? '')?.[1])).toBeGreaterThanOrEqual(
+        120,
+      )
+    }
+    expect(sockets.size).toBe(1)
+    agent.destroy()
+  })
+
+  it('is refused by whoever pins another authority', async () => {
+    const { url } = await secure()
+    const { issue } = await import('../fakes/authority.ts')
+    await expect(
+      at.ask(`${url}/healthz`, { ca: issue(party('other'), { ca: true }) }),
+    ).rejects.toThrow()
+  })
+
+  it('speaks no TLS older than 1.2', async () => {
+    const { service } = await secure()
+    const { port } = new URL(service.url)
+    const failed = await new Promise<boolean>((resolve) => {
+      const socket = secureConnect({
+        host: '127.0.0.1',
+        port: Number(port),
+        maxVersion: 'TLSv1.1',
+        minVersion: 'TLSv1.1',
+        rejectUnauthorized: false,
+        ciphers: 'DEFAULT@SECLEVEL=0',
+      })
+      socket.on('secureConnect', () => resolve(false))
+      socket.on('error', () => resolve(true))
+    })
+    expect(failed).toBe(true)
+  })
+
+  it('uses a new certificate without a restart, and keeps the old one where the new is broken', async () => {
+    const { url, ca } = await secure()
+    const shown = async (): Promise<string> =>
+      new Promise((resolve, reject) => {
+        const { port } = new URL(url)
+        const socket = secureConnect(
+          { host: '127.0.0.1', port: Number(port), ca, servername: 'localhost' },
+          () => {
+            resolve(socket.getPeerCertificate().fingerprint256)
+            socket.destroy()
+          },
+        )
+        socket.on('error', reject)
+      })
+    const first = await shown()
+    const next = party('server')
+    writeFileSync(join(at.folder, 'tls.key'), next.privatePem)
+    await expect
+      .poll(async () => (await at.ask(`${url}/readyz`, { ca })).json.certificate.broken)
+      .toContain('key values mismatch')
+    expect(await shown()).toBe(first)
+    expect((await at.ask(`${url}/metrics`, { ca })).text).toMatch(
+      /^zt4ai_broken\{what="certificate"\} 1$/m,
+    )
+    files(certificate(next))
+    await expect.poll(shown).not.toBe(first)
+    expect((await at.ask(`${url}/readyz`, { ca })).json.certificate.broken).toBeNull()
+    expect((await at.ask(`${url}/metrics`, { ca })).text).toMatch(
+      /^zt4ai_certificate_expiry_seconds \d+$/m,
+    )
+  })
+
+  it('takes only clients of its authority where that is asked for', async () => {
+    const { ca, ...pair } = files()
+    const clientCa = join(at.folder, 'clients.pem')
+    writeFileSync(clientCa, ca)
+    const { url } = await at.start({ certificate: { ...pair, clientCa } })
+    await expect(at.ask(`${url}/healthz`, { ca })).rejects.toThrow()
+    const client = certificate(party('client'))
+    const agent = new https.Agent({
+      ca,
+      cert: client.cert,
+      key: client.key,
+      servername: 'localhost',
+    })
+    expect((await at.ask(`${url}/healthz`, { agent })).status).toBe(200)
+  })
+
+  it('does not start with a certificate and a key that do not belong together', async () => {
+    const { cert } = files()
+    const key = join(at.folder, 'other.key')
+    writeFileSync(key, party('x').privatePem)
+    await expect(at.start({ certificate: { cert, key } })).rejects.toMatchObject({
+      code: 'CERTIFICATE_INVALID',
+    })
+  })
+})
+
+describe('without TLS', () => {
+  it('listens on a loopback address alone', async () => {
+    await expect(at.start({ listen: { host: '0.0.0.0', port: 0 } })).rejects.toMatchObject({
+      code: 'USAGE',
+    })
+    expect((await at.start({ listen: { host: '127.0.0.1', port: 0 } })).url).toMatch(
+      /^http:\/\/127/,
+    )
+  })
+
+  it('shows health and metrics, and nothing else, on the second address', async () => {
+    const { adminUrl = '' } = await at.start({ admin: { host: '127.0.0.1', port: 0 } })
+    expect((await at.ask(`${adminUrl}/readyz`)).status).toBe(200)
+    expect((await at.ask(`${adminUrl}/metrics`)).text).toContain('zt4ai_cache_entries')
+    expect((await at.ask(`${adminUrl}/validate`, { body: {} })).status).toBe(404)
+  })
+})
+
+describe('routes', () => {
+  it('are these and no others', async () => {
+    const { url } = await at.start()
+    expect((await at.ask(`${url}/healthz`)).status).toBe(200)
+    expect((await at.ask(`${url}/`)).status).toBe(404)
+    expect((await at.ask(`${url}/validate/nobody`, { body: {} })).status).toBe(404)
+    expect((await at.ask(`${url}/validate/%E0%A4%A`, { body: {} })).status).toBe(400)
+    expect((await at.ask(`${url}/v1/admit`, { method: 'GET' })).status).toBe(405)
+    expect((await at.ask(`${url}/v1/challenge`, { body: {} })).status).toBe(404)
+    expect((await at.ask(`${url}/v1/events/harbor`, { body: {} })).status).toBe(404)
+    expect(
+      (await at.ask(`${url}/validate/cluster`, { body: reviewOf(pod()) })).json.response.allowed,
+    ).toBe(true)
+  })
+
+  it('follow a request by the id that it brings, if it is a plain word', async () => {
+    const { url } = await at.start()
+    const id = async (text: string): Promise<unknown> =>
+      (await at.ask(`${url}/healthz`, { headers: { 'x-request-id': text } })).headers[
+        'x-request-id'
+      ]
+    expect(await id('abc-1')).toBe('abc-1')
+    expect(await id('a b')).not.toBe('a b')
+  })
+
+  it.each([
+    ['10s', 10_000],
+    ['1m30s', 90_000],
+    ['1.5s', 1500],
+    ['500ms', 500],
+    ['', undefined],
+    ['10', undefined],
+    ['-1s', undefined],
+    ['9'.repeat(40), undefined],
+  ])('read the limit %s of the API server', (text, ms) => {
+    expect(timeoutOf(text)).toBe(ms)
+  })
+})
+
+describe('those who hold connections', () => {
+  const open = (port: number): Promise<Socket> =>
+    new Promise((resolve, reject) => {
+      const socket = connect(port, '127.0.0.1', () => resolve(socket))
+      socket.on('error', reject)
+    })
+
+  it('in thousands do not keep others out', async () => {
+    const model = await at.push('models/good')
+    const { url } = await at.start()
+    const port = Number(new URL(url).port)
+    // Both ends are in this process: what its limit of open files allows, at most ten thousand.
+    const most = Math.min(10_000, Math.floor((openFiles() - 500) / 2))
+    const sockets: Socket[] = []
+    for (let done = 0; done < most; done += 500)
+      sockets.push(
+        ...(await Promise.all(
+          Array.from({ length: Math.min(500, most - done) }, () => open(port)),
+        )),
+      )
+    expect(sockets.length).toBe(most)
+    const { json } = await at.ask(`${url}/validate?timeout=5s`, { body: review(model) })
+    expect(json.response.allowed).toBe(true)
+    for (const socket of sockets) {
+      socket.on('error', () => undefined)
+      socket.destroy()
+    }
+  })
+
+  it('with a head that never ends are cut off', async () => {
+    const { url } = await at.start()
+    const socket = await open(Number(new URL(url).port))
+    socket.on('error', () => undefined)
+    socket.write(`POST /validate HTTP/1.1\r\nhost: x\r\n`)
+    const answer = await new Promise<string>((resolve) => {
+      let text = ''
+      socket.on('data', (chunk) => (text += chunk.toString()))
+      socket.on('close', () => resolve(text))
+      for (let line = 0; line < 40; line += 1)
+        socket.write(`x-${String(line)}: ${'y'.repeat(1000)}\r\n`)
+    })
+    expect(answer).toMatch(/^HTTP\/1.1 4\d\d/)
+  })
+})
+
+describe('the end', () => {
+  it('lets what runs be answered, and takes nothing new', async () => {
+    const model = await at.push('models/good')
+    at.registry.switches.delayMs = 60
+    const service = await at.start({ drainDelayMs: 150, graceMs: 2_000 })
+    const agent = new http.Agent({ keepAlive: true })
+    const running = at.ask(`${service.url}/validate`, { body: review(model), agent })
+    await expect.poll(() => at.registry.log.length).toBeGreaterThan(0)
+    const closed = service.close()
+    const ready = await at.ask(`${service.url}/readyz`)
+    expect([ready.status, ready.json.draining]).toEqual([503, true])
+    const { json, headers } = await running
+    expect(json.response.allowed).toBe(true)
+    expect(headers.connection).toBe('close')
+    await closed
+    await expect(at.ask(`${service.url}/healthz`)).rejects.toThrow()
+    agent.destroy()
+  })
+})
+
+function openFiles(): number {
+  const report = process.report.getReport() as unknown as {
+    userLimits: { open_files: { soft: number | string } }
+  }
+  const { soft } = report.userLimits.open_files
+  return typeof soft === 'number' ? soft : 1_000_000
+}
