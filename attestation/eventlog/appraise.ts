@@ -146,7 +146,8 @@ const MAX_SHOWN = 1024
 export function eventFields(events: readonly ExtractedEvent[]): readonly ClaimField[] {
   return events.map(({ register, type, name, value, digest }) => {
     const text = value === null ? null : printable(value)
-    const label = name === null ? '' : ` ${printable(utf8Encode(name)) ?? JSON.stringify(name)}`
+    const label =
+      name === null ? '' : ` ${printable(utf8Encode(name)) ?? bytesToHex(utf8Encode(name))}`
     const field = `RTMR${register} ${type}${label}`
     if (value === null)
       return { name: field, value: bytesToHex(digest), meaning: 'opaque: its digest' }

@@ -78,7 +78,6 @@ export const EVENT_TYPE = {
   EV_EFI_SPDM_DEVICE_POLICY: 0x800000e3,
   EV_EFI_SPDM_DEVICE_AUTHORITY: 0x800000e4,
 } as const
-export type EventTypeName = keyof typeof EVENT_TYPE
 
 const NAMES: ReadonlyMap<number, string> = new Map(
   Object.entries(EVENT_TYPE).map(([name, type]) => [type, name]),

@@ -1,7 +1,7 @@
 // The single owner of what an event means: which part of it the digest covers, and the tricks that a log can play although it replays.
 import { createHash } from 'node:crypto'
 import { AttestationError } from '../error.ts'
-import { bytesToHex, equalBytes, isZero, utf8Decode, utf8Encode } from '../lib/bytes.ts'
+import { bytesToHex, equalBytes, utf8Decode, utf8Encode } from '../lib/bytes.ts'
 import { runtimePreimage } from './dstack.ts'
 import { EVENT_TYPE, typeName } from './event.ts'
 import type { LoggedEvent, Register } from './event.ts'
@@ -220,5 +220,5 @@ export function printable(value: Uint8Array): string | null {
     if (error instanceof AttestationError) return null
     throw error
   }
-  return text === '' || isZero(value) || /[\p{C}\p{Zl}\p{Zp}]/u.test(text) ? null : text
+  return text === '' || /[\p{C}\p{Zl}\p{Zp}]/u.test(text) ? null : text
 }

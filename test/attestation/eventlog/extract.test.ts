@@ -2,7 +2,12 @@
 import { createHash } from 'node:crypto'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { EVENT_TYPE, extractEvents, replayEvents } from '../../../attestation/eventlog/index.ts'
+import {
+  EVENT_TYPE,
+  eventFields,
+  extractEvents,
+  replayEvents,
+} from '../../../attestation/eventlog/index.ts'
 import type { LoggedEvent, Register } from '../../../attestation/eventlog/index.ts'
 import { matchRegisters } from '../../../attestation/eventlog/replay.ts'
 import { runtimePreimage } from '../../../attestation/eventlog/dstack.ts'
@@ -122,6 +127,25 @@ describe('meaning', () => {
     expect(events.map(({ value }) => value)).toEqual([null, ZEROS, null])
     expect(extractEvents([stripped(T.EV_EFI_ACTION, 'x')], false).problems).toHaveLength(1)
     expect(extractEvents([stripped(T.EV_SEPARATOR, 'x')], true).problems).toHaveLength(1)
+  })
+})
+
+describe('for a person', () => {
+  const shown = (name: string | null, value: Uint8Array | null) =>
+    eventFields([{ register: 3, type: 'T', name, value, digest: new Uint8Array(48) }])[0]
+
+  it.each<[string, string | null, Uint8Array | null, object]>([
+    ['text', 'a', utf8Encode('b c'), { name: 'RTMR3 T a', value: 'b c' }],
+    ['bytes', 'a', on, { name: 'RTMR3 T a', value: '01', meaning: 'in hex' }],
+    ['nothing', null, new Uint8Array(), { name: 'RTMR3 T', value: '', meaning: 'in hex' }],
+    ['opaque', null, null, { value: '00'.repeat(48), meaning: 'opaque: its digest' }],
+    ['an escape sequence', 'a', utf8Encode('\u001b[2J'), { value: '1b5b324a', meaning: 'in hex' }],
+    ['a line end', 'a', utf8Encode('a\nb'), { value: '610a62', meaning: 'in hex' }],
+    ['text that turns around', 'a', utf8Encode('\u202eab'), { value: 'e280ae6162' }],
+    ['a name that turns around', '\u202eab', on, { name: 'RTMR3 T e280ae6162' }],
+    ['much', 'a', utf8Encode('x'.repeat(1025)), { meaning: '1025 bytes: their digest' }],
+  ])('%s', (_, name, value, field) => {
+    expect(shown(name, value)).toMatchObject(field)
   })
 })
 
