@@ -132,11 +132,22 @@ function readText(bytes: Uint8Array): Evidence | undefined {
     return undefined
   }
   if (text.startsWith('{') || text.startsWith('[')) return readJson(text)
-  const wrapped = fromHex(text) ?? fromBase64(text)
+  const line = joined(text)
+  const wrapped = fromHex(line) ?? fromBase64(line)
   const found = wrapped === undefined ? undefined : readBinary(wrapped.bytes)
   return found === undefined || wrapped === undefined
     ? undefined
     : { ...found, form: `${found.form}, as ${wrapped.form}` }
+}
+
+/** Text as `base64` and `xxd -p` break it: lines of one width, of which the last may be shorter. Anything else stays as it is, and is refused. */
+function joined(text: string): string {
+  const lines = text.split(/\r?\n/)
+  const width = lines[0]?.length ?? 0
+  const even = lines.every((line, index) =>
+    index === lines.length - 1 ? line.length <= width : line.length === width,
+  )
+  return even && width >= 16 ? lines.join('') : text
 }
 
 function readJson(text: string): Evidence | undefined {

@@ -31,9 +31,14 @@ const CERTIFICATES: ReadonlySet<string> = new Set([
 ])
 const KNOWN: ReadonlySet<string> = new Set(Object.values(TABLE_GUID))
 
-/** True if these bytes begin with an entry of a kind that is known. */
+/** True if these bytes begin with entries, one of them of a kind that is known. Clouds put entries of their own before them. */
 export function looksLikeTable(bytes: Uint8Array): boolean {
-  return bytes.length >= HEADER && KNOWN.has(bytesToHex(bytes.subarray(0, 16)))
+  for (let at = 0; at < MAX_ENTRIES * HEADER && at + HEADER <= bytes.length; at += HEADER) {
+    const guid = bytes.subarray(at, at + 16)
+    if (KNOWN.has(bytesToHex(guid))) return true
+    if (isZero(guid)) return false
+  }
+  return false
 }
 
 function invalid(message: string): never {

@@ -137,6 +137,22 @@ describe('readEvidence', () => {
     )
   })
 
+  it('knows text in lines of one width, as `base64` and `xxd -p` write it, and no other blanks', () => {
+    const base64 = bytesToBase64(report)
+    const lines = (text: string, width: number, end = '\n'): Uint8Array =>
+      utf8Encode((text.match(new RegExp(`.{1,${width}}`, 'g')) ?? []).join(end) + end)
+    for (const width of [64, 76])
+      for (const end of ['\n', '\r\n'])
+        expect(readEvidence(lines(base64, width, end)).raw).toEqual(report)
+    expect(readEvidence(lines(bytesToHex(report), 60)).form).toBe('SNP report, as hex')
+    for (const text of [
+      `${base64.slice(0, 50)}\n${base64.slice(50, 140)}\n${base64.slice(140)}`,
+      `${base64.slice(0, 76)} ${base64.slice(76)}`,
+      `${base64.slice(0, 76)}\n\n${base64.slice(76)}`,
+    ])
+      expect(code(() => readEvidence(utf8Encode(text)))).toBe('FORMAT_UNKNOWN')
+  })
+
   it.each([
     '',
     ' ',
@@ -216,6 +232,16 @@ describe.runIf(haveShared)('the certificate table', () => {
     ])
     expect(evidence.raw).toEqual(report)
     expect(readEndorsements([{ name: 'auxblob', bytes: good(100) }]).certificates).toHaveLength(2)
+    // a cloud's own entry may come first (Google's extra platform information)
+    const own = { guid: 'ecae0c0f950243b1afa20ae2e0d565b6', offset: 72, length: 8 }
+    const extra = Uint8Array.of(8, 0, 0, 0, 0x11, 0x0f, 0xa1, 0)
+    const leaf = { guid: TABLE_GUID.VCEK, offset: 80, length: vcek!.der.length }
+    const bytes = table([own, leaf], 4096, [
+      [72, extra],
+      [80, vcek!.der],
+    ])
+    expect(readEndorsements([{ name: 'auxblob', bytes }]).certificates).toHaveLength(1)
+    expect(readEvidence(extended(bytes)).endorsements.certificates).toHaveLength(1)
   })
 
   it('skips kinds that it does not know', () => {
