@@ -140,6 +140,7 @@ class Signals {
   readonly aborted: AbortSignal
   readonly #controller = new AbortController()
   readonly #handlers = new Map<NodeJS.Signals, () => void>()
+  readonly #early: NodeJS.Signals[] = []
   #running: Running | null = null
 
   constructor() {
@@ -152,6 +153,8 @@ class Signals {
 
   forwardTo(running: Running): void {
     this.#running = running
+    // What came too late to stop the admitting was meant for the program.
+    for (const signal of this.#early) running.kill(signal)
   }
 
   close(): void {
@@ -163,7 +166,10 @@ class Signals {
     const handler = (): void => {
       if (this.#running !== null) {
         if (forward) this.#running.kill(signal)
-      } else if (signal !== 'SIGWINCH') this.#controller.abort()
+      } else if (signal !== 'SIGWINCH') {
+        if (forward) this.#early.push(signal)
+        this.#controller.abort()
+      }
     }
     process.on(signal, handler)
     this.#handlers.set(signal, handler)

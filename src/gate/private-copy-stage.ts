@@ -47,7 +47,8 @@ async function main(): Promise<number> {
     },
   })
   if (fact === null) throw new ZtError('INTERNAL', 'the model was not compared')
-  const { root, route, result, formats } = fact
+  const { root, result, formats } = fact
+  const route = plan.mode === 'fsverity' ? 'fs-verity' : fact.route
   const { missing, changed, checks } = result
   const broken = checks.some(
     ({ id, status }) => status === 'fail' && !id.startsWith('model.extra:'),

@@ -67,6 +67,7 @@ const OWN = /^model\.(?:files$|ignored$|extra:)/
 const ROUTE_WORDS: Readonly<Record<Route, string>> = {
   files: 'every byte was read and hashed',
   streamed: 'every byte was hashed while it was streamed',
+  'fs-verity': 'the kernel measured every file, and checks each page when it is read',
   'raw-bijection': 'compared by the digests in the registry’s manifest; no byte was read here',
   'signed-layer-map': 'compared by layer digests that the signer recorded; no byte was read here',
   'manifest-digest': 'the registry’s manifest was signed; no byte was read here',

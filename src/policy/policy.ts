@@ -78,6 +78,7 @@ export interface SignedBy {
 
 /**
  * How signed files were compared with what is there. `files`: every byte was hashed here. `streamed`: hashed while it passed.
+ * `fs-verity`: the kernel's measurement of each file is the signed one, and it checks each page against that when it is read.
  * The others look at a registry's manifest alone: `raw-bijection` (each layer is one signed file), `signed-layer-map` (the signer
  * recorded the layer's digest), `manifest-digest` (a signature over the manifest itself), `hub-asserted` (a hub's word). And
  * `machine-asserted`: the word of an attested machine, whose evidence is bound to the root of the list (the verifier service).
@@ -85,6 +86,7 @@ export interface SignedBy {
 export const ROUTES = [
   'files',
   'streamed',
+  'fs-verity',
   'raw-bijection',
   'signed-layer-map',
   'manifest-digest',
