@@ -48,11 +48,26 @@ export function bytesToHex(bytes: Uint8Array): string {
  * @throws AttestationError FORMAT_INVALID
  */
 export function base64ToBytes(text: string): Uint8Array {
-  if (text.length % 4 === 0 && BASE64.test(text)) {
-    const bytes = Buffer.from(text, 'base64')
-    if (bytes.toString('base64') === text) return plain(bytes)
-  }
+  const bytes = text.length % 4 === 0 && BASE64.test(text) ? decodeBase64(text) : null
+  if (bytes !== null) return plain(bytes)
   throw new AttestationError('FORMAT_INVALID', 'this is not canonical base64')
+}
+
+/** Characters that are decoded and compared in one go, so that a long text is never copied whole. */
+const BASE64_STEP = 64 * 1024
+
+/** Null if the text is not canonical. */
+function decodeBase64(text: string): Buffer | null {
+  const padding = text.endsWith('==') ? 2 : text.endsWith('=') ? 1 : 0
+  const bytes = Buffer.allocUnsafe((text.length / 4) * 3 - padding)
+  let end = 0
+  for (let at = 0; at < text.length; at += BASE64_STEP) {
+    const part = text.slice(at, at + BASE64_STEP)
+    const start = end
+    end += bytes.write(part, start, 'base64')
+    if (bytes.toString('base64', start, end) !== part) return null
+  }
+  return end === bytes.length ? bytes : null
 }
 
 /** Standard base64 with padding. */

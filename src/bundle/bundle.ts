@@ -1,5 +1,5 @@
 // The single owner of the Sigstore bundle's form as OMS uses it: what is read strictly, before anything is verified.
-import { AttestationError, decode, parseJson } from '../../attestation/lib/index.ts'
+import { AttestationError, decode, parseJson, utf8Decode } from '../../attestation/lib/index.ts'
 import type { Decoder, JsonObject } from '../../attestation/lib/index.ts'
 import type { Code } from '../codes.ts'
 import { ZtError } from '../error.ts'
@@ -178,17 +178,23 @@ function materialOf(material: DecodedBundle['verificationMaterial']): Material {
   }
 }
 
-/** Parses JSON strictly and decodes it. @throws ZtError `code` or TOO_LARGE, with the JSON path */
+/**
+ * Parses JSON strictly and decodes it. `text` is the document: what is read from it shares its memory, so keeping it costs nothing more.
+ * @throws ZtError `code` or TOO_LARGE, with the JSON path
+ */
 export function readStrict<T>(
-  input: Uint8Array,
+  input: Uint8Array | string,
   maxBytes: number,
   decoder: Decoder<T>,
   code: Code,
-): { readonly json: JsonObject; readonly decoded: T } {
+): { readonly json: JsonObject; readonly decoded: T; readonly text: string } {
   try {
-    const json = parseJson(input, { maxBytes })
+    if (input.length > maxBytes)
+      throw new AttestationError('TOO_LARGE', `JSON larger than ${maxBytes} bytes`)
+    const text = typeof input === 'string' ? input : utf8Decode(input)
+    const json = parseJson(text, { maxBytes })
     const decoded = decoder(json, '$')
-    return { json: json as JsonObject, decoded }
+    return { json: json as JsonObject, decoded, text }
   } catch (error) {
     if (!(error instanceof AttestationError)) throw error
     throw new ZtError(error.code === 'TOO_LARGE' ? 'TOO_LARGE' : code, error.message, {

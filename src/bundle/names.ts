@@ -15,7 +15,7 @@ export interface Problem {
 /** Everything wrong with the names of a `files` manifest. A lone `.` is the single file of releases before the specification. */
 export function checkFileNames(names: readonly string[]): Problem[] {
   if (names.length === 1 && names[0] === '.') return []
-  return [...checkPaths(names), ...checkTree(new Set(names))]
+  return checkPaths(names)
 }
 
 /** Everything wrong with the names of a `shards` manifest: each file's ranges must follow each other without gap or overlap. */
@@ -38,8 +38,7 @@ export function checkShardNames(names: readonly string[], shardSize: number): Pr
     else ranges.push(shard)
   }
   const paths = [...files.keys()]
-  if (!(paths.length === 1 && paths[0] === '.'))
-    problems.push(...checkPaths(paths), ...checkTree(new Set(paths)))
+  if (!(paths.length === 1 && paths[0] === '.')) problems.push(...checkPaths(paths))
   for (const [path, ranges] of files) problems.push(...checkRanges(path, ranges, shardSize))
   return problems
 }
@@ -96,7 +95,7 @@ function checkPaths(paths: readonly string[]): Problem[] {
       })
     seen.add(path)
   }
-  return problems
+  return [...problems, ...checkTree(seen)]
 }
 
 /** A file can't also be a directory: `a` next to `a/b` can't exist on disk. */

@@ -30,6 +30,8 @@ export interface Statement {
   readonly predicateType: string
   readonly subjects: readonly Subject[]
   readonly json: JsonObject
+  /** The document itself. */
+  readonly text: string
 }
 
 /** What a model's statement gave. `manifest` is null if there is any problem. */
@@ -62,9 +64,9 @@ const statement = object({
  * Reads the signed bytes as an in-toto statement v1.
  * @throws ZtError STATEMENT_INVALID or TOO_LARGE, with the JSON path
  */
-export function decodeStatement(payload: Uint8Array): Statement {
-  const { json, decoded } = readStrict(payload, MAX_BUNDLE, statement, 'STATEMENT_INVALID')
-  return { predicateType: decoded.predicateType, subjects: decoded.subject, json }
+export function decodeStatement(payload: Uint8Array | string): Statement {
+  const { json, decoded, text } = readStrict(payload, MAX_BUNDLE, statement, 'STATEMENT_INVALID')
+  return { predicateType: decoded.predicateType, subjects: decoded.subject, json, text }
 }
 
 /**
@@ -211,7 +213,7 @@ function decodeResource(value: JsonValue, path: string): Resource {
   const { size, fsverity } = value as JsonObject
   return {
     name,
-    algorithm,
+    algorithm: HASH_TYPES.find((known) => known === algorithm) ?? algorithm,
     digest,
     ...(typeof fsverity === 'string' && /^sha256:[0-9a-f]{64}$/.test(fsverity) ? { fsverity } : {}),
     ...(typeof size === 'number' && Number.isSafeInteger(size) && size >= 0 ? { size } : {}),

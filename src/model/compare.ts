@@ -41,10 +41,12 @@ export interface Comparison {
   readonly checks: readonly Check[]
 }
 
+/** A resource itself with the method `files`, which says nothing of the size unless it was recorded. */
 interface Signed {
-  readonly parts: readonly Part[]
-  /** Null for the method `files`: the manifest says nothing of the size. */
-  readonly size: number | null
+  readonly digest?: string
+  /** With the method `shards`, in order. */
+  readonly parts?: readonly Part[]
+  readonly size?: number
   readonly fsverity?: string
 }
 
@@ -60,11 +62,10 @@ export async function compareModel(
   options: CompareOptions = {},
 ): Promise<Comparison> {
   const { serialization } = manifest
-  const signed = signedFiles(manifest)
   const links = { allowSymlinks: serialization.allowSymlinks }
   const walk =
     options.ignoreUnsigned === true
-      ? locateFiles(path, [...signed.keys()], links)
+      ? locateFiles(path, [...signedFiles(manifest).keys()], links)
       : await walkModel(path, {
           ...links,
           ignorePaths: options.ignorePaths ?? [],
@@ -100,9 +101,8 @@ export async function compareFound<F extends Pick<ModelFile, 'name' | 'size'>>(
   const { serialization } = manifest
   const signed = signedFiles(manifest)
   const found = underSignedNames(walk.files, walk.single, signed)
-  const refused = new Set(walk.checks.map(({ id }) => id.slice('model.entry:'.length)))
-  const missing = [...signed.keys()].filter((name) => !found.has(name) && !refused.has(name))
-  const unsigned = [...found.values()].filter(({ name }) => !signed.has(name))
+  const missing = missingNames(found, walk.checks, signed)
+  const unsigned = found.filter(({ name }) => !signed.has(name))
   // An empty file has no shard, so it can't be told from one that was there when the model was signed.
   const uncoveredFile = ({ size }: F): boolean => serialization.method === 'shards' && size === 0
   const empty = unsigned.filter(uncoveredFile)
@@ -110,7 +110,7 @@ export async function compareFound<F extends Pick<ModelFile, 'name' | 'size'>>(
     options.ignoreUnsigned === true
       ? []
       : unsigned.filter((file) => !uncoveredFile(file)).map(({ name }) => name)
-  const { read, resized } = bySize([...found.values()], signed)
+  const { read, resized } = bySize(found, signed)
   const hashed = await hash(read)
   const changed = [...resized, ...changes(hashed.files, signed, manifest)]
   const lists = {
@@ -131,12 +131,7 @@ export async function compareFound<F extends Pick<ModelFile, 'name' | 'size'>>(
 function signedFiles(manifest: Manifest): Map<string, Signed> {
   const signed = new Map<string, Signed>()
   if (manifest.serialization.method === 'files') {
-    for (const { name, digest, fsverity, size } of manifest.resources)
-      signed.set(name, {
-        parts: [{ start: 0, end: size ?? 0, digest }],
-        size: size ?? null,
-        ...(fsverity === undefined ? {} : { fsverity }),
-      })
+    for (const resource of manifest.resources) signed.set(resource.name, resource)
     return signed
   }
   const parts = new Map<string, Part[]>()
@@ -144,9 +139,9 @@ function signedFiles(manifest: Manifest): Map<string, Signed> {
     const shard = parseShardName(name)
     // The bundle's reader refused every other form before: a name that is none would stay missing here.
     const { path, start, end } = shard ?? { path: name, start: 0, end: 0 }
-    const list = parts.get(path) ?? []
-    list.push({ start, end, digest })
-    parts.set(path, list)
+    const list = parts.get(path)
+    if (list === undefined) parts.set(path, [{ start, end, digest }])
+    else list.push({ start, end, digest })
   }
   for (const [path, list] of parts) {
     list.sort((a, b) => a.start - b.start)
@@ -155,14 +150,27 @@ function signedFiles(manifest: Manifest): Map<string, Signed> {
   return signed
 }
 
+/** What was signed and was neither found nor refused. */
+function missingNames(
+  found: readonly { readonly name: string }[],
+  problems: readonly Check[],
+  signed: ReadonlyMap<string, Signed>,
+): string[] {
+  const there = new Set<string>()
+  for (const { name } of found) if (signed.has(name)) there.add(name)
+  if (there.size === signed.size) return []
+  for (const { id } of problems) there.add(id.slice('model.entry:'.length))
+  return [...signed.keys()].filter((name) => !there.has(name))
+}
+
 /** A lone `.` is the file itself: how the reference implementation names the file of a single-file model. */
 function underSignedNames<F extends { readonly name: string }>(
   files: readonly F[],
   single: boolean,
   signed: ReadonlyMap<string, Signed>,
-): Map<string, F> {
+): readonly F[] {
   const itself = single && signed.size === 1 && signed.has('.')
-  return new Map(files.map((file) => (itself ? ['.', { ...file, name: '.' }] : [file.name, file])))
+  return itself ? files.map((file) => ({ ...file, name: '.' })) : files
 }
 
 /** Which files to read. One whose size is not the signed size is changed, whatever its bytes are. */
@@ -173,9 +181,10 @@ function bySize<F extends Pick<ModelFile, 'name' | 'size'>>(
   const read: F[] = []
   const resized: Change[] = []
   for (const file of found) {
-    const size = signed.get(file.name)?.size
-    if (size === undefined) continue
-    if (size === null || size === file.size) read.push(file)
+    const expected = signed.get(file.name)
+    if (expected === undefined) continue
+    const { size } = expected
+    if (size === undefined || size === file.size) read.push(file)
     else resized.push({ name: file.name, expected: `${size} bytes`, actual: `${file.size} bytes` })
   }
   return { read, resized }
@@ -190,7 +199,7 @@ function changes(
   for (const { name, parts, fsverity } of files) {
     const file = signed.get(name)
     for (const [i, { start, end, digest }] of parts.entries()) {
-      const part = file?.parts[i]
+      const part = method === 'files' ? { start, end, digest: file?.digest } : file?.parts?.[i]
       const shown = method === 'shards' ? `${name}:${start}:${end}` : name
       const sameRange = method === 'files' || (part?.start === start && part.end === end)
       if (sameRange && part?.digest === digest) continue

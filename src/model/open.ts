@@ -8,8 +8,9 @@ import { join } from 'node:path'
  */
 export type Stamp = string
 
-export function stampOf(stats: BigIntStats): Stamp {
-  return `${stats.dev}:${stats.ino}:${stats.size}:${stats.mtimeNs}:${stats.ctimeNs}`
+export function stampOf({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): Stamp {
+  // One flat string: a template would be kept as a tree of its pieces, four times as large.
+  return [dev, ino, size, mtimeNs, ctimeNs].join(':')
 }
 
 // Node has no openat. On Linux /proc/self/fd/N/name is the same thing: the kernel starts at the open directory, whatever its path has become.

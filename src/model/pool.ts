@@ -5,10 +5,9 @@ import { Worker } from 'node:worker_threads'
 import { ZtError } from '../error.ts'
 import type { Check } from '../verdict.ts'
 import { CHUNK, hashPiece, loadHash, type HashKit, type Piece, type PieceResult } from './hash.ts'
-import type { HashedFile, HashType, Part } from './manifest.ts'
+import { digestLength, type HashedFile, type HashType, type Part } from './manifest.ts'
 import { Anchor } from './open.ts'
 import { entryProblem } from './problem.ts'
-import type { Content } from './sniff.ts'
 import type { ModelFile } from './walk.ts'
 import type { Batch, BatchResult, WorkerSetup } from './worker.ts'
 
@@ -36,6 +35,11 @@ export interface HashOptions {
   readonly signal?: AbortSignal
   /** Called about ten times a second, and once at the end. */
   readonly onProgress?: (progress: Progress) => void
+}
+
+/** A file of which only some shards are wanted: bytes `start` to `end`, whole shards, but for the last one. */
+export interface HashedRange extends ModelFile {
+  readonly range?: { readonly start: number; readonly end: number }
 }
 
 export interface HashOutcome {
@@ -67,7 +71,7 @@ const MAX_THREADS = 14
  */
 export async function hashFiles(
   root: string,
-  files: readonly ModelFile[],
+  files: readonly HashedRange[],
   options: HashOptions,
 ): Promise<HashOutcome> {
   const plan = cut(files, options)
@@ -81,9 +85,42 @@ export async function hashFiles(
   return gather(plan, results)
 }
 
+/** What came out, by piece. Raw digests side by side: as objects they would take ten times as much. */
+class Results {
+  readonly #length: number
+  readonly #digests: Buffer
+  readonly #done: Uint8Array
+  /** Those that are more than a digest. */
+  readonly #more = new Map<number, PieceResult>()
+  finished = 0
+
+  constructor(pieces: number, hashType: HashType) {
+    this.#length = digestLength(hashType)
+    this.#digests = Buffer.alloc(pieces * this.#length)
+    this.#done = new Uint8Array(pieces)
+  }
+
+  set(piece: number, result: PieceResult): void {
+    const { digest, problem, fsverity, content } = result
+    this.#digests.write(digest, piece * this.#length, 'hex')
+    this.#done[piece] = 1
+    this.finished++
+    if ((problem ?? fsverity ?? content) !== undefined) this.#more.set(piece, result)
+  }
+
+  get(piece: number): PieceResult | undefined {
+    if (this.#done[piece] !== 1) return undefined
+    return this.#more.get(piece) ?? { digest: this.digest(piece) }
+  }
+
+  digest(piece: number): string {
+    return this.#digests.toString('hex', piece * this.#length, (piece + 1) * this.#length)
+  }
+}
+
 /** Pieces by number, without an object for each: there can be millions. */
 interface Plan {
-  readonly files: readonly ModelFile[]
+  readonly files: readonly HashedRange[]
   readonly shardSize: number
   readonly pieces: number
   /** The file of each piece. */
@@ -93,7 +130,7 @@ interface Plan {
   readonly bytes: number
 }
 
-function cut(files: readonly ModelFile[], options: HashOptions): Plan {
+function cut(files: readonly HashedRange[], options: HashOptions): Plan {
   const { shardSize } = options
   if (shardSize !== undefined && (!Number.isSafeInteger(shardSize) || shardSize < 1))
     throw new ZtError('USAGE', 'the size of a shard must be a positive whole number of bytes')
@@ -102,10 +139,11 @@ function cut(files: readonly ModelFile[], options: HashOptions): Plan {
   const first = new Uint32Array(files.length + 1)
   let pieces = 0
   let bytes = 0
-  for (const [i, { size }] of files.entries()) {
+  for (const [i, file] of files.entries()) {
+    const { start, end } = rangeOf(file)
     first[i] = pieces
-    bytes += size
-    pieces += shardSize === undefined ? 1 : Math.ceil(size / shardSize)
+    bytes += end - start
+    pieces += shardSize === undefined ? 1 : Math.ceil((end - start) / shardSize)
     if (pieces > MAX_PIECES)
       throw new ZtError('MODEL_TOO_LARGE', `more than ${MAX_PIECES} files and shards`, {
         hint: 'choose a larger shard size',
@@ -117,12 +155,18 @@ function cut(files: readonly ModelFile[], options: HashOptions): Plan {
   return { files, shardSize: shardSize ?? Infinity, pieces, file, first, bytes }
 }
 
+function rangeOf({ size, range }: HashedRange): { readonly start: number; readonly end: number } {
+  return range ?? { start: 0, end: size }
+}
+
 function pieceOf({ files, shardSize, file, first }: Plan, piece: number): Piece {
   const owner = file[piece] ?? 0
-  const { name, source, stamp, size } = files[owner] as ModelFile
+  const wanted = files[owner] as HashedRange
+  const { name, source, stamp } = wanted
+  const range = rangeOf(wanted)
   const index = piece - (first[owner] ?? 0)
-  const start = index === 0 ? 0 : index * shardSize
-  return { name, source, stamp, start, end: Math.min(start + shardSize, size) }
+  const start = range.start + (index === 0 ? 0 : index * shardSize)
+  return { name, source, stamp, start, end: Math.min(start + shardSize, range.end) }
 }
 
 function lengthOf(plan: Plan, piece: number): number {
@@ -163,10 +207,9 @@ const WORKER = import.meta.url.endsWith('.ts')
 interface Work {
   readonly plan: Plan
   readonly queue: readonly (readonly number[])[]
-  readonly results: PieceResult[]
+  readonly results: Results
   /** The next batch in the queue. */
   next: number
-  finished: number
 }
 
 async function run(
@@ -175,14 +218,14 @@ async function run(
   kit: HashKit,
   helpers: number,
   options: HashOptions,
-): Promise<PieceResult[]> {
+): Promise<Results> {
   const queue = batches(plan)
-  const results = new Array<PieceResult>(plan.pieces)
-  const work: Work = { plan, queue, results, next: 0, finished: 0 }
+  const results = new Results(plan.pieces, options.hashType)
+  const work: Work = { plan, queue, results, next: 0 }
   const bytes = new BigInt64Array(new SharedArrayBuffer(8))
   const stop = new Int32Array(new SharedArrayBuffer(4))
   const timer = setInterval(() => {
-    options.onProgress?.(progress(plan, Number(Atomics.load(bytes, 0)), work.finished))
+    options.onProgress?.(progress(plan, Number(Atomics.load(bytes, 0)), results.finished))
   }, 100)
   const setup: WorkerSetup = {
     root,
@@ -242,9 +285,8 @@ function helperLane(worker: Worker, work: Work): Promise<void> {
     worker.on('error', fail)
     worker.on('exit', fail)
     worker.on('message', ({ id, results }: BatchResult) => {
-      for (const [k, i] of (work.queue[id] ?? []).entries())
-        work.results[i] = results[k] as PieceResult
-      work.finished += results.length
+      const batch = work.queue[id] ?? []
+      for (const [k, result] of results.entries()) work.results.set(batch[k] as number, result)
       waiting--
       feed()
       if (waiting === 0) resolve()
@@ -286,8 +328,7 @@ async function ownLane(setup: WorkerSetup, kit: HashKit, work: Work): Promise<vo
           steps.return({ digest: '' })
           return
         }
-        work.results[i] = step.value
-        work.finished++
+        work.results.set(i, step.value)
         if (await turn(PIECE_COST)) return
       }
     }
@@ -296,34 +337,15 @@ async function ownLane(setup: WorkerSetup, kit: HashKit, work: Work): Promise<vo
   }
 }
 
-function gather(plan: Plan, results: PieceResult[]): HashOutcome {
+function gather(plan: Plan, results: Results): HashOutcome {
   const hashed: HashedFile[] = []
   const checks: Check[] = []
   let bytes = 0
-  for (const [i, { name, size }] of plan.files.entries()) {
-    const parts: Part[] = []
-    let fsverity: string | undefined
-    let content: Content | undefined
-    let problem: PieceResult['problem']
-    const last = plan.first[i + 1] ?? 0
-    for (let p = plan.first[i] ?? 0; p < last; p++) {
-      const { start, end } = pieceOf(plan, p)
-      const result = results[p]
-      if (result === undefined)
-        throw new ZtError('INTERNAL', 'a piece has no digest', { path: name })
-      problem ??= result.problem
-      fsverity ??= result.fsverity
-      content ??= result.content
-      parts.push({ start, end, digest: result.digest })
-    }
+  for (let i = 0; i < plan.files.length; i++) {
+    const { name, size } = plan.files[i] as ModelFile
+    const { problem, ...file } = gatherFile(plan, results, i)
     if (problem === undefined) {
-      hashed.push({
-        name,
-        size,
-        parts,
-        ...(fsverity === undefined ? {} : { fsverity }),
-        ...(content === undefined ? {} : { content }),
-      })
+      hashed.push({ name, size, ...file })
       bytes += size
     } else {
       const { code, message, ...more } = problem
@@ -331,6 +353,31 @@ function gather(plan: Plan, results: PieceResult[]): HashOutcome {
     }
   }
   return { files: hashed, checks, bytes }
+}
+
+type Gathered = Pick<HashedFile, 'parts' | 'fsverity' | 'content'> & Pick<PieceResult, 'problem'>
+
+function gatherFile(plan: Plan, results: Results, file: number): Gathered {
+  const first = plan.first[file] ?? 0
+  const count = (plan.first[file + 1] ?? 0) - first
+  // Not pushed to: that would leave room for 16 more in each of them.
+  const parts = new Array<Part>(count)
+  let { problem, fsverity, content }: Partial<PieceResult> = {}
+  for (let k = 0; k < count; k++) {
+    const { start, end, name } = pieceOf(plan, first + k)
+    const result = results.get(first + k)
+    if (result === undefined) throw new ZtError('INTERNAL', 'a piece has no digest', { path: name })
+    problem ??= result.problem
+    fsverity ??= result.fsverity
+    content ??= result.content
+    parts[k] = { start, end, digest: result.digest }
+  }
+  return {
+    parts,
+    ...(fsverity === undefined ? {} : { fsverity }),
+    ...(content === undefined ? {} : { content }),
+    ...(problem === undefined ? {} : { problem }),
+  }
 }
 
 function progress(plan: Plan, bytes: number, pieces: number): Progress {

@@ -428,7 +428,8 @@ class Walker {
 }
 
 function join(dir: string, part: string): string {
-  return dir === '' ? part : `${dir}/${part}`
+  // Flat, as in `stampOf`.
+  return dir === '' ? part : [dir, part].join('/')
 }
 
 /**

@@ -11,7 +11,14 @@ import { ZtError } from '../error.ts'
 import type { Manifest } from '../model/manifest.ts'
 import type { Check, VerdictInput } from '../verdict.ts'
 import type { MaterialResult } from './material.ts'
-import type { AuthenticatedStatement, SignatureResult, StatementResult, Trust } from './result.ts'
+import type {
+  AuthenticatedStatement,
+  SignatureResult,
+  Signer,
+  SigningTime,
+  StatementResult,
+  Trust,
+} from './result.ts'
 
 /**
  * Verifies a bundle over an in-toto statement with any predicate: whether the signer is the trusted one, at `at`, and what was signed.
@@ -85,42 +92,78 @@ async function authenticate(
     { name: 'signature', digest: { sha256: sha256Hex(bytes) } },
     { name: 'trust', digest: { sha256: sha256Hex(trustBytes(trust)) } },
   ]
-  const bundle = attempt('signature.bundle', () => decodeBundle(bytes))
-  if (bundle.value === null) return { checks: [bundle.check], authenticated: null, inputs }
-  const result = await verifyMaterial(bundle.value, bytes, trust, at)
-  const checks = [bundle.check, ...result.checks]
-  const { signer } = result
-  if (signer === null || result.checks.some((check) => check.status === 'fail'))
-    return { checks: refused(checks), authenticated: null, inputs }
-  const { payload, payloadType } = bundle.value.envelope
-  if (payloadType !== IN_TOTO) {
-    checks.push({
-      id: 'signature.statement',
-      status: 'fail',
-      code: 'PAYLOAD_TYPE',
-      message: 'what was signed is not an in-toto statement',
-      expected: IN_TOTO,
-      actual: quote(payloadType),
-    })
-    return { checks, authenticated: null, inputs }
-  }
-  const statement = attempt('signature.statement', () => decodeStatement(payload))
+  const { checks, signed } = await checkSigned(bytes, trust, at)
+  if (signed === null) return { checks, authenticated: null, inputs }
+  const payloadSha256 = sha256Hex(signed.payload)
+  const statement = attempt('signature.statement', () => decodeStatement(signed.payload))
   checks.push(statement.check)
   if (statement.value === null) return { checks, authenticated: null, inputs }
-  const facts: AuthenticatedStatement = {
-    signer,
-    times: result.times,
-    predicateType: statement.value.predicateType,
-    // read again where it is asked for: a data set's statement is large, and its manifest is all that most callers need
-    get statement() {
-      return decodeStatement(payload).json
-    },
-    payloadSha256: sha256Hex(payload),
-  }
+  const { predicateType, text } = statement.value
   return {
     checks,
-    authenticated: { facts, statement: statement.value, oldEncoding: result.oldEncoding },
+    authenticated: {
+      facts: factsOf(signed, predicateType, text, payloadSha256),
+      statement: statement.value,
+      oldEncoding: signed.oldEncoding,
+    },
     inputs,
+  }
+}
+
+interface Signed {
+  readonly signer: Signer
+  readonly times: readonly SigningTime[]
+  readonly oldEncoding: boolean
+  /** The signed bytes. */
+  readonly payload: Uint8Array
+}
+
+/** Everything up to the payload. A function of its own, so that the bundle, which is larger than the payload in it, is gone when the payload is read. */
+async function checkSigned(
+  bytes: Uint8Array,
+  trust: Trust,
+  at: Date,
+): Promise<{ readonly checks: Check[]; readonly signed: Signed | null }> {
+  const bundle = attempt('signature.bundle', () => decodeBundle(bytes))
+  if (bundle.value === null) return { checks: [bundle.check], signed: null }
+  const { signer, times, oldEncoding, ...result } = await verifyMaterial(
+    bundle.value,
+    bytes,
+    trust,
+    at,
+  )
+  const checks = [bundle.check, ...result.checks]
+  if (signer === null || result.checks.some((check) => check.status === 'fail'))
+    return { checks: refused(checks), signed: null }
+  const { payload, payloadType } = bundle.value.envelope
+  if (payloadType === IN_TOTO) return { checks, signed: { signer, times, oldEncoding, payload } }
+  checks.push({
+    id: 'signature.statement',
+    status: 'fail',
+    code: 'PAYLOAD_TYPE',
+    message: 'what was signed is not an in-toto statement',
+    expected: IN_TOTO,
+    actual: quote(payloadType),
+  })
+  return { checks, signed: null }
+}
+
+function factsOf(
+  { signer, times }: Pick<Signed, 'signer' | 'times'>,
+  predicateType: string,
+  text: string,
+  payloadSha256: string,
+): AuthenticatedStatement {
+  return {
+    signer,
+    times,
+    predicateType,
+    // Read again where it is asked for: a data set's statement is large, and its manifest, whose names and digests are parts of the text, is
+    // all that most callers need.
+    get statement() {
+      return decodeStatement(text).json
+    },
+    payloadSha256,
   }
 }
 
