@@ -18,6 +18,7 @@ import { progressLine, size } from './progress.ts'
 import type { ProgressLine } from './progress.ts'
 import { askPassphrase } from './prompt.ts'
 import { coloured, renderChecks } from './render.ts'
+import { joinFiles, readPart, runPart, type PartNumber } from './sign-parts.ts'
 import { addReuse, asksForReuse, readReuse } from './reuse.ts'
 import type { ReuseOptions } from './reuse.ts'
 
@@ -34,6 +35,10 @@ interface Options extends KeylessSignOptions, ReuseOptions {
   readonly sizes?: boolean
   readonly fsverity?: boolean
   readonly stripComponents?: number
+  readonly part?: PartNumber
+  readonly partOutput?: string
+  readonly fromParts?: readonly string[]
+  readonly name?: string
   readonly json?: boolean
 }
 
@@ -52,6 +57,9 @@ Examples:
   $ zt4ai sign my-model.tar.gz --key release.pem
   $ curl -s https://example.org/m.tar | zt4ai sign - --signature m.sig --key release.pem
   $ zt4ai sign ./my-model --key release.pem --reuse old.sig --unchanged weights
+  $ zt4ai sign ./my-model --part 1/2 --part-output 1.json          on one machine, without a key
+  $ zt4ai sign ./my-model --part 2/2 --part-output 2.json          on another
+  $ zt4ai sign ./my-model --from-parts 1.json 2.json --key release.pem
 `
 
 /** The command. */
@@ -61,7 +69,7 @@ export function command(): Command {
     .description(
       'Sign a model (a directory or one file): a signature over every file by name and digest.',
     )
-    .argument('<model>', 'the directory, the file, a tar or tar.gz, or - for one on standard input')
+    .argument('[model]', 'the directory, the file, a tar or tar.gz, or - for one on standard input')
     .option(
       '--signature <file>',
       'where the signature goes (default: MODEL/model.sig for a directory, MODEL.sig for a file)',
@@ -99,13 +107,39 @@ export function command(): Command {
         'of an archive: drop this many leading parts of every name',
       ).argParser(readCount),
     )
+    .addOption(
+      new Option('--part <i/n>', 'only hash part i of n, for a machine of its own').argParser(
+        readPart,
+      ),
+    )
+    .option('--part-output <file>', 'where the part goes')
+    .option('--from-parts <file...>', 'sign what the parts hashed, without reading the model')
+    .option(
+      '--name <name>',
+      'with --from-parts: what the model is called (default: as the parts say)',
+    )
     .option('--json', 'write what was signed as JSON')
     .addHelpText('after', HELP)
     .action(run)
   return addReuse(addKeylessSigning(sign))
 }
 
-async function run(model: string, options: Options): Promise<void> {
+async function run(model: string | undefined, options: Options): Promise<void> {
+  if (options.part !== undefined || options.partOutput !== undefined) {
+    await runPart(model, options)
+    return
+  }
+  if (options.fromParts !== undefined) {
+    const files = options.fromParts
+    report(await joinFiles(files, model, options, await readSigner(options)), options.json === true)
+    return
+  }
+  if (options.name !== undefined) throw new ZtError('USAGE', '--name goes with --from-parts')
+  if (model === undefined) throw new ZtError('USAGE', 'nothing says which model')
+  await runWhole(model, options)
+}
+
+async function runWhole(model: string, options: Options): Promise<void> {
   const signer = await readSigner(options)
   const archive = await openArchive(model, options.signature)
   const line = progressLine('hashing')
@@ -130,7 +164,6 @@ async function run(model: string, options: Options): Promise<void> {
     line.done()
   })
   report(signed, options.json === true)
-  process.exitCode = signed.manifest === null ? EXIT.refused : EXIT.allowed
 }
 
 async function signPath(
@@ -171,6 +204,7 @@ function signArchive(
 }
 
 function report({ manifest, checks, signature, files, bytes }: SignedModel, json: boolean): void {
+  process.exitCode = manifest === null ? EXIT.refused : EXIT.allowed
   if (json) {
     const answer = {
       signed: manifest !== null,

@@ -69,7 +69,7 @@ export async function signTar(
 }
 
 /** Signs what was hashed and writes the bundle; nothing if the model has problems. */
-async function seal(
+export async function seal(
   { manifest }: Pick<Identity, 'manifest'>,
   signer: Signer,
   signature: string,
