@@ -44,7 +44,9 @@ export class Nonces {
         hint: `try again in ${String(Math.ceil(lifetimeMs / 1000))} seconds`,
       })
     const nonce = new Uint8Array(randomBytes(32))
-    const issued = { nonce, issued: now(), lifetimeMs }
+    // Everything is judged for whole seconds: a challenge must not be younger than the second of its answer.
+    const second = new Date(Math.floor(now().getTime() / 1000) * 1000)
+    const issued = { nonce, issued: second, lifetimeMs }
     this.#waiting.set(bytesToHex(nonce), { issued, until: monotonic() + lifetimeMs })
     return issued
   }

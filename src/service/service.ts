@@ -12,7 +12,7 @@ import { busy, type Route } from './http.ts'
 import { openLog, type Level, type Log } from './log.ts'
 import { Metrics } from './metrics.ts'
 import { Nonces } from './nonces.ts'
-import { Policies } from './policies.ts'
+import { Policies, type ActivePolicy } from './policies.ts'
 import { MAX_REVIEW, review } from './review.ts'
 import { listen, type Address, type Listening } from './server.ts'
 import { ServerCertificate, type CertificateFiles } from './tls.ts'
@@ -126,7 +126,7 @@ export async function startService(options: ServiceOptions): Promise<Service> {
       path: '/validate/*',
       maxBody: MAX_REVIEW,
       handle: async (call) => {
-        const policy = policies.get(call.rest === '' ? undefined : decodeURIComponent(call.rest))
+        const policy = policyOf(policies, call.rest)
         if (policy === undefined)
           return {
             status: 404,
@@ -197,6 +197,12 @@ export async function startService(options: ServiceOptions): Promise<Service> {
       log.info('stopped')
     },
   }
+}
+
+/** The policy that a path names; the first where it names none. */
+function policyOf(policies: Policies, rest: string): ActivePolicy | undefined {
+  if (rest === '') return policies.get()
+  return policies.all().find(({ name }) => encodeURIComponent(name) === rest)
 }
 
 /** Registries' events: only with a token, because each of them is work. */

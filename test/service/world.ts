@@ -29,10 +29,16 @@ const server = party('server')
 export const signerOf = (who: Party): ReturnType<typeof keySigner> =>
   keySigner(readPrivateKey(who.privatePem))
 
+/** Extended key usage of TLS clients. */
+export const CLIENT = '1.3.6.1.5.5.7.3.2'
+
 /** A certificate for 127.0.0.1 by a throw-away authority. */
-export function certificate(subject: Party = server): { cert: string; key: string; ca: string } {
+export function certificate(
+  subject: Party = server,
+  usage = SERVER,
+): { cert: string; key: string; ca: string } {
   const ca = issue(authority, { ca: true })
-  const cert = issue(subject, { issuer: authority, dns: ['localhost'], extKeyUsage: [SERVER] })
+  const cert = issue(subject, { issuer: authority, dns: ['localhost'], extKeyUsage: [usage] })
   return { cert: `${cert}${ca}`, key: subject.privatePem, ca }
 }
 
