@@ -42,6 +42,18 @@ export interface TransformersEnv {
 /** Where verified models are said to be. The name can't exist (RFC 6761 §6.4), so nothing else ever answers for it. */
 const HOST = 'https://verified.invalid/'
 
+const HOOKS = [
+  'allowLocalModels',
+  'allowRemoteModels',
+  'remoteHost',
+  'remotePathTemplate',
+  'useBrowserCache',
+  'useFSCache',
+  'useCustomCache',
+  'customCache',
+  'fetch',
+] as const satisfies readonly (keyof TransformersEnv)[]
+
 /**
  * Makes transformers.js load from verified models alone: `pipeline(task, id)` and `from_pretrained(id)` find the signed files of the model
  * of that id, and nothing else: no file system, no cache, no network. A file that is not signed is not found; one that was changed is
@@ -54,7 +66,7 @@ export function serveTransformers(
   env: TransformersEnv,
   models: ReadonlyMap<string, VerifiedModel>,
 ): () => void {
-  const before = { ...env }
+  const before = Object.fromEntries(HOOKS.map((key) => [key, env[key]]))
   const answer = (url: unknown): Promise<Response | undefined> => respond(models, String(url))
   env.allowLocalModels = false
   // What is called remote here is only what the two hooks below give.
