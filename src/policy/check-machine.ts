@@ -36,6 +36,7 @@ export function checkMachine(
   }
   return [
     accepted(fact, machine, question.at),
+    ...platform(fact, machine),
     ...under('evidence', fact.result.checks),
     trustRoot(fact, question.resolved),
     measurement(fact, machine, question),
@@ -67,6 +68,18 @@ function accepted({ machine: name, result }: EvidenceFact, machine: Machine, at:
   return pass(id, `genuine ${result.platform} evidence of \`${name}\``, {
     actual: `${result.claims.product}, TCB ${result.claims.tcb}`,
   })
+}
+
+/** Said on its own, because what is wrong with evidence may be waived; that it is of another platform may not. */
+function platform({ machine: name, result }: EvidenceFact, machine: Machine): readonly Check[] {
+  if (result.platform === machine.platform) return []
+  return [
+    fail('machine.platform', 'EVIDENCE_REFUSED', `\`${name}\` is a machine of another platform`, {
+      expected: machine.platform,
+      actual: result.platform,
+      hint: 'give the evidence of the machine that the rule names, or name this one in the rule',
+    }),
+  ]
 }
 
 function trustRoot({ machine: name, result }: EvidenceFact, resolved: ResolvedPolicy): Check {

@@ -3,6 +3,7 @@ import { CODES as EVIDENCE_CODES } from '../../attestation/index.ts'
 import { formatTime, parseTime } from '../../attestation/lib/index.ts'
 import { didYouMean, type Cursor } from './cursor.ts'
 import { readPattern } from './decode-rule.ts'
+import { NEVER_WAIVED } from './exempt.ts'
 import { MODES, type Exemption, type Mode, type Modes } from './policy.ts'
 
 /**
@@ -41,6 +42,11 @@ export function readExemption(item: Cursor): Exemption {
 function readCheck(item: Cursor): string {
   const text = item.text('the id of a check, or a code of attestation')
   if (WAIVABLE.some((id) => id === text)) return text
+  if (NEVER_WAIVED.has(text))
+    item.refuse(
+      `\`${text}\` is never waived`,
+      'with it, nothing that the evidence says protects anything',
+    )
   if (EVIDENCE_ID.test(text) || Object.hasOwn(EVIDENCE_CODES, text)) return text
   return item.refuse(
     `\`${text.slice(0, 80)}\` is not a check that can be waived`,

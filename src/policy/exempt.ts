@@ -27,9 +27,12 @@ export class Exemptions {
       )
       return found === undefined || check.status !== 'fail' ? check : waiver(check, found)
     })
-    const parts = waived.filter(({ id }) => id.startsWith('evidence.'))
-    const excused = parts.find(({ code }) => code === 'WAIVED')
-    if (!authentic || excused === undefined || parts.some(({ status }) => status === 'fail'))
+    const isPart = ({ id }: Check): boolean => id.startsWith('evidence.')
+    const excused = checks.some(
+      (check, index) =>
+        isPart(check) && check.status === 'fail' && waived[index]?.status === 'warn',
+    )
+    if (!authentic || !excused || waived.some((check) => isPart(check) && check.status === 'fail'))
       return waived
     return waived.map((check) =>
       check.id === 'machine.evidence' &&
@@ -88,11 +91,20 @@ const IMPLIED: Readonly<Record<string, readonly string[]>> = {
   'machine.binding': ['MODEL_BINDING'],
 }
 
+/** What is never waived: with these, nothing that the evidence says protects anything. */
+export const NEVER_WAIVED: ReadonlySet<string> = new Set([
+  'DEBUG',
+  'QE_DEBUG',
+  'REVOKED',
+  'TCB_STATUS_UNKNOWN',
+])
+
 function covers(exemption: Exemption, check: Check, authentic: boolean): boolean {
   const part = check.id.startsWith('evidence.')
   if (part)
     return (
       authentic &&
+      !NEVER_WAIVED.has(check.code) &&
       (exemption.checks.includes(check.id) ||
         exemption.checks.includes(check.code) ||
         exemption.checks.some((id) => IMPLIED[id]?.includes(check.code)))

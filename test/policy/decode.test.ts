@@ -296,7 +296,8 @@ const DECODER: readonly (readonly [string, string, string])[] = [
     'exempt: [kube-system]\n---\nname: second',
     'one file holds one policy',
   ],
-  ['DEBUG', 'DEBUG', ''],
+  ['CRL_MISSING', 'DEBUG', 'nothing that the evidence says'],
+  ['CRL_MISSING', 'REVOKED', 'nothing that the evidence says'],
 ]
 
 describe('the schema and the decoder agree', () => {

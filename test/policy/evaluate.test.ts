@@ -681,6 +681,21 @@ describe('exemptions', () => {
     expect(forged.decision).toBe('deny')
   })
 
+  it('never excuses debugging or revocation, by whatever name', () => {
+    for (const code of ['DEBUG', 'REVOKED', 'QE_DEBUG', 'TCB_STATUS_UNKNOWN'] as const) {
+      const result = refusedAttestation(code)
+      const ids = result.checks.map(({ id }) => `evidence.${id}`).join(', ')
+      const verdict = judged({ evidence: [evidence({ result })] }, exempt(ids))
+      expect(verdict.decision).toBe('deny')
+    }
+  })
+
+  it('never makes evidence of another platform good', () => {
+    const result = { ...refusedAttestation('TCB_BELOW_MINIMUM'), platform: 'tdx' } as const
+    const verdict = judged({ evidence: [evidence({ result })] }, exempt('TCB_BELOW_MINIMUM'))
+    expect(failing(verdict)).toEqual(['machine.platform'])
+  })
+
   it('from bringing evidence does not excuse evidence that is refused, but evidence is not needed then', () => {
     const source = exempt('machine.evidence')
     expect(judged({ evidence: [] }, source).decision).toBe('allow')

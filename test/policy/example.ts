@@ -208,7 +208,7 @@ export function attestation(changes: Partial<AttestationResult> = {}): Attestati
 }
 
 export function refusedAttestation(
-  code: 'CRL_MISSING' | 'SIGNATURE_INVALID',
+  code: AttestationResult['checks'][number]['code'],
   authentic = true,
 ): AttestationResult {
   const whole = attestation()
