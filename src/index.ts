@@ -47,7 +47,8 @@ export type { Ended, LiveEvidence, Running, RunOutcome, RunRequest } from './gat
 export { openAllTensors, openTensors } from './gate/tensors.ts'
 export type { TensorValues, VerifiedTensor } from './gate/tensors.ts'
 
-export { admit, decide, gather } from './gate/admit.ts'
+export { admit, decide } from './gate/admit.ts'
+export { gather } from './gate/gather.ts'
 export type {
   Admission,
   AdmitCaches,
@@ -57,7 +58,7 @@ export type {
   Gathered,
   LoadedPolicy,
   ModelSource,
-} from './gate/admit.ts'
+} from './gate/question.ts'
 export { verdictPage } from './gate/page.ts'
 export { policyFrom, readPolicy } from './gate/policy.ts'
 export { readVerdict } from './gate/read-verdict.ts'

@@ -7,13 +7,8 @@ import type { NamedBytes } from '../../attestation/index.ts'
 import { hexToBytes, sha256, utf8Encode } from '../../attestation/lib/index.ts'
 import { MAX_BUNDLE } from '../bundle/bundle.ts'
 import { ZtError } from '../error.ts'
-import {
-  admit,
-  type Admission,
-  type AdmitRequest,
-  type Challenge,
-  type ModelSource,
-} from '../gate/admit.ts'
+import { admit } from '../gate/admit.ts'
+import type { Admission, AdmitRequest, Challenge, ModelSource } from '../gate/question.ts'
 import { readPolicy } from '../gate/policy.ts'
 import { writeAtomically } from '../sign/atomic.ts'
 import type { Verdict } from '../verdict.ts'

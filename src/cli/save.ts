@@ -2,7 +2,7 @@
 import type { Command } from 'commander'
 import { utf8Encode } from '../../attestation/lib/index.ts'
 import { ZtError } from '../error.ts'
-import type { Admission } from '../gate/admit.ts'
+import type { Admission } from '../gate/question.ts'
 import { writeAtomically } from '../sign/atomic.ts'
 import { certificateSigner } from '../sign/certificate.ts'
 import { isEncrypted, keySigner, readPrivateKey, type PrivateKey } from '../sign/key.ts'

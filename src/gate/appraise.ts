@@ -24,7 +24,7 @@ import { ZtError } from '../error.ts'
 import { expectationOf } from '../policy/expect.ts'
 import type { BindingFact, EvidenceFact, StatementFact } from '../policy/facts.ts'
 import type { ResolvedPolicy, Rule } from '../policy/policy.ts'
-import type { AdmitCaches, Challenge } from './admit.ts'
+import type { AdmitCaches, Challenge } from './question.ts'
 
 export interface EvidenceQuestion {
   readonly policy: ResolvedPolicy

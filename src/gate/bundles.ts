@@ -9,7 +9,7 @@ import type { Measurement, Rule } from '../policy/policy.ts'
 import { REFERENCE_VALUES_TYPE } from '../policy/reference.ts'
 import type { Trust } from '../verify/result.ts'
 import { verifySignature, verifyStatement } from '../verify/statement.ts'
-import type { LoadedPolicy } from './admit.ts'
+import type { LoadedPolicy } from './question.ts'
 import { savedVerdict, VERDICT_PREDICATE } from './saved.ts'
 
 export type ExaminedBundles = Pick<Facts, 'signatures' | 'referenceValues' | 'saved'>

@@ -9,7 +9,7 @@ import type { FetchedManifest, Repository } from '../registry/client.ts'
 import { compareLayers, compareStreamed, whyNotFromManifest } from '../registry/layers.ts'
 import { formatReference, manifestPart, type Reference } from '../registry/reference.ts'
 import { fetchBundles } from '../registry/referrers.ts'
-import type { CompareRequest, ModelSource } from './admit.ts'
+import type { CompareRequest, ModelSource } from './question.ts'
 
 export interface RegistrySource extends ModelSource {
   /** The reference with the digest that was resolved: what must be deployed, whatever the tag says later. */

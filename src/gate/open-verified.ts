@@ -1,7 +1,9 @@
 // The single owner of opening a model under a policy: admitted first, then readable, each byte verified again in the memory that is handed out.
 import type { Manifest } from '../model/manifest.ts'
 import type { Verdict } from '../verdict.ts'
-import { decide, gather, type AdmitRequest } from './admit.ts'
+import { decide } from './admit.ts'
+import { gather } from './gather.ts'
+import type { AdmitRequest } from './question.ts'
 import { VerifiedModel, type OpenOptions } from './open.ts'
 import { pathSource, type PathSourceOptions } from './source.ts'
 

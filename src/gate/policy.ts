@@ -3,7 +3,7 @@ import { readFileSync, statSync } from 'node:fs'
 import { dirname, resolve as resolvePath } from 'node:path'
 import { ZtError } from '../error.ts'
 import { loadPolicy, MAX_FILE } from '../policy/resolve.ts'
-import type { LoadedPolicy } from './admit.ts'
+import type { LoadedPolicy } from './question.ts'
 
 /**
  * Reads a policy; files that it names are looked for beside it.

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import type { ZtError } from '../error.ts'
 import { rulesFor } from '../policy/evaluate.ts'
 import { makeVerdict, PROTECTIONS, type Check, type Protection, type Verdict } from '../verdict.ts'
-import type { AdmitRequest, LoadedPolicy } from './admit.ts'
+import type { AdmitRequest, LoadedPolicy } from './question.ts'
 import type { PathSourceOptions } from './source.ts'
 
 /**

@@ -4,7 +4,9 @@ import { resolve } from 'node:path'
 import type { NamedBytes } from '../../attestation/index.ts'
 import { ZtError } from '../error.ts'
 import type { Verdict } from '../verdict.ts'
-import { decide, gather, type Admission, type AdmitRequest } from './admit.ts'
+import { decide } from './admit.ts'
+import { gather } from './gather.ts'
+import type { Admission, AdmitRequest } from './question.ts'
 import { PrivateCopy } from './private-copy.ts'
 import {
   levelsToTry,

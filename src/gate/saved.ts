@@ -15,7 +15,7 @@ import { signStatement } from '../sign/model.ts'
 import type { Signer } from '../sign/signer.ts'
 import type { Verdict } from '../verdict.ts'
 import type { AuthenticatedStatement } from '../verify/result.ts'
-import type { Admission } from './admit.ts'
+import type { Admission } from './question.ts'
 import { decodeVerdict } from './read-verdict.ts'
 
 /** https://slsa.dev/verification_summary/v1 */

@@ -12,7 +12,7 @@ import { classify, HEAD_BYTES, TAIL_BYTES, tailWanted, type Content } from '../m
 import { hashTar, looksLikeTar, readTar, type TarOutcome } from '../model/tar.ts'
 import { walkModel, type ModelFile, type Walk } from '../model/walk.ts'
 import type { FileFormat, FilesFact } from '../policy/facts.ts'
-import type { CompareRequest, ModelSource } from './admit.ts'
+import type { CompareRequest, ModelSource } from './question.ts'
 
 export interface PathSourceOptions {
   /** What the caller calls the model. Default: the last part of its path. */

@@ -3,7 +3,7 @@ import { verifySignature } from '../verify/statement.ts'
 import { joined } from '../verify/model.ts'
 import type { SignatureResult, Trust } from '../verify/result.ts'
 import type { Check, Verdict } from '../verdict.ts'
-import type { CompareRequest } from './admit.ts'
+import type { CompareRequest } from './question.ts'
 import type { RegistrySource } from './oci.ts'
 
 export interface ReferenceResult {

@@ -4,7 +4,7 @@ import { dirname } from 'node:path'
 import { VENDOR_ROOTS } from '../../attestation/index.ts'
 import { formatTime, sha256Hex, utf8Encode } from '../../attestation/lib/index.ts'
 import { ZtError } from '../error.ts'
-import type { LoadedPolicy } from '../gate/admit.ts'
+import type { LoadedPolicy } from '../gate/question.ts'
 import { readPolicy } from '../gate/policy.ts'
 
 /** A policy in force. */

@@ -18,7 +18,9 @@ import {
   type JsonValue,
 } from '../../attestation/lib/index.ts'
 import { ZtError } from '../error.ts'
-import { decide, gather, type Admission, type ModelSource } from '../gate/admit.ts'
+import { decide } from '../gate/admit.ts'
+import { gather } from '../gate/gather.ts'
+import type { Admission, ModelSource } from '../gate/question.ts'
 import { saveVerdict, verdictEar } from '../gate/saved.ts'
 import { guessFormat } from '../model/guess.ts'
 import type { Manifest } from '../model/manifest.ts'

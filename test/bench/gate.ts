@@ -6,6 +6,7 @@ import { generateKeyPairSync } from 'node:crypto'
 import type * as Attestation from '../../attestation/index.ts'
 import type * as Lib from '../../attestation/lib/index.ts'
 import type * as Admit from '../../src/gate/admit.ts'
+import type { ModelSource } from '../../src/gate/question.ts'
 import type * as Policy from '../../src/gate/policy.ts'
 import type * as Source from '../../src/gate/source.ts'
 import type * as Compare from '../../src/model/compare.ts'
@@ -86,11 +87,11 @@ rules:
     caches: { snp: new SnpTrust() },
   }
   const compared = await pathSource(model).compare(manifest, {})
-  const known: Admit.ModelSource = {
+  const known: ModelSource = {
     ...pathSource(model),
     compare: () => Promise.resolve(compared),
   }
-  const allows = async (source: string | Admit.ModelSource): Promise<boolean> =>
+  const allows = async (source: string | ModelSource): Promise<boolean> =>
     (await admit({ ...question, model: source })).verdict.decision === 'allow'
   const size = `${files} files, ${((files * bytes) / 1e6).toFixed(0)} MB`
   return [

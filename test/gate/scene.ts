@@ -4,12 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { modelBinding, type NamedBytes } from '../../attestation/index.ts'
 import { hexToBytes, utf8Encode } from '../../attestation/lib/index.ts'
-import {
-  admit,
-  type Admission,
-  type AdmitRequest,
-  type LoadedPolicy,
-} from '../../src/gate/admit.ts'
+import { admit } from '../../src/gate/admit.ts'
+import type { Admission, AdmitRequest, LoadedPolicy } from '../../src/gate/question.ts'
 import { policyFrom } from '../../src/gate/policy.ts'
 import { REFERENCE_VALUES_TYPE } from '../../src/policy/reference.ts'
 import { keySigner, readPrivateKey } from '../../src/sign/key.ts'

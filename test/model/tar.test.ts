@@ -5,6 +5,7 @@ import { gzipSync } from 'node:zlib'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { identifyModel } from '../../src/model/identify.ts'
+import type { Manifest } from '../../src/model/manifest.ts'
 import {
   compareTar,
   hashTar,
@@ -365,7 +366,7 @@ it('the name of the signature excuses one file, never a directory of that name',
   })
   if (manifest === null) throw new Error('not hashed')
   const plain = { ...manifest, serialization: { ...manifest.serialization, ignorePaths: [] } }
-  const codes = async (path: string, list = plain): Promise<string[]> => {
+  const codes = async (path: string, list: Manifest = plain): Promise<string[]> => {
     const found = await compareTar(portions(pack(path)), list, { ownSignature: 'model.sig' })
     return found.checks.map(({ id, code }) => `${id} ${code}`)
   }

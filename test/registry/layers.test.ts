@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import type { Manifest } from '../../src/model/manifest.ts'
 import { rawArtifact, readArtifact, type Artifact } from '../../src/registry/artifact.ts'
 import { compareLayers, whyNotFromManifest } from '../../src/registry/layers.ts'
-import type { Descriptor } from '../../src/registry/client.ts'
+import type { Descriptor } from '../../src/registry/descriptor.ts'
 import { formatReference, parseReference } from '../../src/registry/reference.ts'
 
 const files = [
