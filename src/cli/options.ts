@@ -1,5 +1,5 @@
 // The single owner of reading what commands share: files, times, ignored paths, and the interruption by the user.
-import { readFileSync, statSync } from 'node:fs'
+import { closeSync, openSync, readSync } from 'node:fs'
 import { isAbsolute } from 'node:path'
 import { Option } from 'commander'
 import { parseTime } from '../../attestation/lib/index.ts'
@@ -8,17 +8,35 @@ import { ZtError } from '../error.ts'
 
 const MAX_FILE = 4 * 1024 * 1024
 
-/** The bytes of a file that an option names; a small one unless told. @throws ZtError IO, TOO_LARGE */
+/**
+ * The bytes of a file that an option names; a small one unless told. A pipe (`<(command)`) is read to its end, a device no further than the limit.
+ * @throws ZtError IO, TOO_LARGE
+ */
 export function readBytes(path: string, maxBytes = MAX_FILE): Uint8Array {
+  let fd: number | undefined
   try {
-    const stats = statSync(path)
-    if (stats.size > maxBytes)
-      throw new ZtError('TOO_LARGE', `the file is larger than ${maxBytes} bytes`, { path })
-    return readFileSync(path)
+    fd = openSync(path, 'r')
+    return readToEnd(fd, path, maxBytes)
   } catch (cause) {
     if (cause instanceof ZtError) throw cause
     const code = String((cause as { code?: unknown }).code)
     throw new ZtError('IO', `the file can't be read (${code})`, { path, cause })
+  } finally {
+    if (fd !== undefined) closeSync(fd)
+  }
+}
+
+/** What a file says of its size is not believed: devices say 0, and files grow. */
+function readToEnd(fd: number, path: string, maxBytes: number): Uint8Array {
+  const chunks: Uint8Array[] = []
+  for (let total = 0; ;) {
+    const chunk = Buffer.allocUnsafe(64 * 1024)
+    const count = readSync(fd, chunk)
+    if (count === 0) return new Uint8Array(Buffer.concat(chunks))
+    total += count
+    if (total > maxBytes)
+      throw new ZtError('TOO_LARGE', `the file is larger than ${maxBytes} bytes`, { path })
+    chunks.push(chunk.subarray(0, count))
   }
 }
 

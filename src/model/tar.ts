@@ -1,5 +1,5 @@
 // The single owner of a model as a tar stream: hashed in one pass, without unpacking, to the identity of the unpacked directory.
-import { closeSync, createReadStream, openSync, readSync } from 'node:fs'
+import { closeSync, createReadStream, openSync, readSync, statSync } from 'node:fs'
 import { Readable } from 'node:stream'
 import { createGunzip } from 'node:zlib'
 import { extract as makeExtract } from 'tar-stream'
@@ -168,6 +168,8 @@ export function readTar(path: string): AsyncIterable<Uint8Array> {
 export function looksLikeTar(path: string): boolean {
   let fd: number
   try {
+    // opening a pipe would wait for somebody to write to it
+    if (!statSync(path).isFile()) return false
     fd = openSync(path, 'r')
   } catch {
     return false
