@@ -17,7 +17,9 @@ import { release, signerOf, stranger, world, type World } from './world.ts'
 
 const verifier = party('verifier')
 const teeKey = party('tee')
-const spki = new Uint8Array(createPublicKey(teeKey.publicPem).export({ type: 'spki', format: 'der' }))
+const spki = new Uint8Array(
+  createPublicKey(teeKey.publicPem).export({ type: 'spki', format: 'der' }),
+)
 
 let at: World
 let transport: Transport
@@ -80,7 +82,9 @@ describe('a machine that proves itself', () => {
     expect(verdict.checks.filter(({ status }) => status === 'fail')).toEqual([])
     expect(result).toBe('allow')
     expect(verdict.subject).toEqual({ name: 'acme/tiny', digest: { sha256: root } })
-    expect(verdict.checks).toContainEqual(expect.objectContaining({ id: 'model.route', actual: 'machine-asserted' }))
+    expect(verdict.checks).toContainEqual(
+      expect.objectContaining({ id: 'model.route', actual: 'machine-asserted' }),
+    )
     const read = verifyEar(ear, createPublicKey(verifier.publicPem))
     expect(read.nonce).toEqual(challenge.nonce)
     expect([...read.submods].map(([name, { status }]) => [name, status])).toEqual([
@@ -102,18 +106,40 @@ describe('a machine that proves itself', () => {
 
 describe('refused is', () => {
   it.each<[string, () => Partial<Proof>, string]>([
-    ['another model than the evidence is bound to', () => ({ evidence: (_, nonce) => Promise.resolve(machine(new Uint8Array(64).fill(7), nonce)) }), 'BINDING_MISMATCH'],
-    ['another software', () => ({ evidence: (data, nonce) => Promise.resolve(machine(data, nonce, '6f'.repeat(48))) }), 'EVIDENCE_REFUSED'],
+    [
+      'another model than the evidence is bound to',
+      () => ({
+        evidence: (_, nonce) => Promise.resolve(machine(new Uint8Array(64).fill(7), nonce)),
+      }),
+      'BINDING_MISMATCH',
+    ],
+    [
+      'another software',
+      () => ({ evidence: (data, nonce) => Promise.resolve(machine(data, nonce, '6f'.repeat(48))) }),
+      'EVIDENCE_REFUSED',
+    ],
     ['a model that nobody signed', () => ({ bundles: [] }), 'SIGNERS'],
     ['a model that no rule is about', () => ({ name: 'other/tiny' }), 'NO_RULE'],
-    ['evidence that is none', () => ({ evidence: () => Promise.resolve({ name: 'x', bytes: utf8Encode('nothing') }) }), ''],
+    [
+      'evidence that is none',
+      () => ({ evidence: () => Promise.resolve({ name: 'x', bytes: utf8Encode('nothing') }) }),
+      '',
+    ],
   ])('%s', async (_, changes, code) => {
     const { result, verdict, ear, bundle } = await prove(changes())
     expect(result).toBe('deny')
-    expect(verdict.checks.filter(({ status }) => status === 'fail').map((check) => check.code as string)).toContainEqual(expect.stringContaining(code))
-    expect(verifyEar(ear, createPublicKey(verifier.publicPem)).submods.get('model0')?.status).toBe('contraindicated')
+    expect(
+      verdict.checks.filter(({ status }) => status === 'fail').map((check) => check.code as string),
+    ).toContainEqual(expect.stringContaining(code))
+    expect(verifyEar(ear, createPublicKey(verifier.publicPem)).submods.get('model0')?.status).toBe(
+      'contraindicated',
+    )
     if (bundle === null) return
-    const { authenticated } = await verifyStatement(bundle, { kind: 'key', publicKey: verifier.publicPem }, new Date())
+    const { authenticated } = await verifyStatement(
+      bundle,
+      { kind: 'key', publicKey: verifier.publicPem },
+      new Date(),
+    )
     expect(savedVerdict(authenticated)?.decision).toBe('deny')
   })
 
@@ -128,7 +154,11 @@ describe('refused is', () => {
 
   it('a signature of somebody else', async () => {
     const place = join(at.folder, 'other.sig')
-    await signModel(join(at.folder, 'model'), { signer: signerOf(stranger), signature: place, ignorePaths: ['model.sig'] })
+    await signModel(join(at.folder, 'model'), {
+      signer: signerOf(stranger),
+      signature: place,
+      ignorePaths: ['model.sig'],
+    })
     const bundles = [{ name: 'other.sig', bytes: new Uint8Array(readFileSync(place)) }]
     expect((await prove({ bundles })).result).toBe('deny')
   })
@@ -143,7 +173,8 @@ describe('refused is', () => {
 })
 
 describe('a nonce', () => {
-  const post = (path: string, body: object): ReturnType<World['ask']> => at.ask(`${url}/${path}`, { body })
+  const post = (path: string, body: object): ReturnType<World['ask']> =>
+    at.ask(`${url}/${path}`, { body })
   const nonce = async (): Promise<string> => String((await post('v1/challenge', {})).json.nonce)
   const answer = (given: string, digest = root): object => {
     const evidence = machine(simulated.binding(hexToBytes(given), digest), hexToBytes(given))
@@ -179,8 +210,15 @@ describe('a nonce', () => {
 
   it('lives shortly, and only so many wait at one time', () => {
     let mono = 0
-    const nonces = new Nonces({ most: 3, lifetimeMs: 1000, now: () => new Date(0), monotonic: () => mono })
-    const given = [nonces.give(), nonces.give(), nonces.give()].map(({ nonce: bytes }) => bytesToHex(bytes))
+    const nonces = new Nonces({
+      most: 3,
+      lifetimeMs: 1000,
+      now: () => new Date(0),
+      monotonic: () => mono,
+    })
+    const given = [nonces.give(), nonces.give(), nonces.give()].map(({ nonce: bytes }) =>
+      bytesToHex(bytes),
+    )
     expect(new Set(given).size).toBe(3)
     expect(() => nonces.give()).toThrow(expect.objectContaining({ code: 'OVERLOADED' }))
     expect(nonces.take(given[0] ?? '')?.issued).toEqual(new Date(0))
@@ -213,13 +251,17 @@ describe('the client', () => {
     writeFileSync(tokenFile, 'a-token-of-good-length\n')
     const guarded = await at.start({ key: readPrivateKey(verifier.privatePem), tokenFile })
     url = guarded.url
-    await expect(prove()).rejects.toMatchObject({ message: expect.stringContaining('REQUEST_UNAUTHORIZED') })
+    await expect(prove()).rejects.toMatchObject({
+      message: expect.stringContaining('REQUEST_UNAUTHORIZED'),
+    })
     const proof = {
       digest: root,
       name: 'acme/tiny',
       bundles: [signature],
       evidence: (data: Uint8Array, nonce: Uint8Array) => Promise.resolve(machine(data, nonce)),
     }
-    expect((await proveTo({ url, transport, token: 'a-token-of-good-length' }, proof)).result).toBe('allow')
+    expect((await proveTo({ url, transport, token: 'a-token-of-good-length' }, proof)).result).toBe(
+      'allow',
+    )
   })
 })
