@@ -67,7 +67,12 @@ function run(options: Options): void {
   process.stdout.write(`${JSON.stringify(answer, null, 2)}\n`)
 }
 
-function readDigest({ model, signature, digest }: Options): string {
+/** The root digest that `--model` or `--digest` gives. @throws ZtError USAGE, SIGNATURE_NOT_FOUND, MANIFEST_INVALID */
+export function readDigest({
+  model,
+  signature,
+  digest,
+}: Pick<Options, 'model' | 'signature' | 'digest'>): string {
   if ((model === undefined) === (digest === undefined))
     throw new ZtError('USAGE', 'exactly one of --model and --digest is needed')
   if (digest !== undefined) {

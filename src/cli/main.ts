@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // The entry point: finds the command, loads only that command's code, and turns what comes back into streams and an exit code.
 import { Command, CommanderError } from 'commander'
+import { shownName } from '../model/name.ts'
 import { EXIT } from './exit.ts'
 import { version } from './version.ts'
 
@@ -31,6 +32,10 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<C
     binding: {
       summary: 'the report data that binds a machine to a model',
       load: () => import('./binding.ts'),
+    },
+    collect: {
+      summary: "ask this machine's hardware for evidence",
+      load: () => import('./collect.ts'),
     },
     inspect: {
       summary: 'show what is in a file, without verifying it',
@@ -105,9 +110,10 @@ function fail(error: unknown): void {
   }
   const known = error as { code?: unknown; message?: unknown; hint?: unknown; path?: unknown }
   const code = typeof known.code === 'string' ? known.code : 'INTERNAL'
-  const where = typeof known.path === 'string' ? ` (${known.path})` : ''
-  process.stderr.write(`zt4ai: ${code}: ${String(known.message ?? error)}${where}\n`)
-  if (typeof known.hint === 'string') process.stderr.write(`  hint: ${known.hint}\n`)
+  // What is told here may quote a file, a registry or a name on disk: none of them writes to the terminal.
+  const where = typeof known.path === 'string' ? ` (${shownName(known.path)})` : ''
+  process.stderr.write(`zt4ai: ${code}: ${shownName(String(known.message ?? error))}${where}\n`)
+  if (typeof known.hint === 'string') process.stderr.write(`  hint: ${shownName(known.hint)}\n`)
   process.exitCode = code === 'USAGE' ? EXIT.usage : EXIT.noVerdict
 }
 

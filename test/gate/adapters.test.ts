@@ -84,7 +84,7 @@ describe('transformers.js', () => {
   it('finds signed files alone, whatever it looks for', async () => {
     const model = await opened()
     const library = new Library()
-    const before = { ...library }
+    const before = Object.entries(library)
     const restore = serveTransformers(library, new Map([['acme/tiny', model]]))
     expect(await library.file('acme/tiny', 'config.json')).toBe('{"good": true}\n')
     expect(await library.file('acme/tiny', '/sub/vocab.json')).toBe('{"a": 1}\n')
@@ -96,7 +96,7 @@ describe('transformers.js', () => {
     ] as const)
       expect(await library.file(id, name)).toBe('status 404')
     restore()
-    expect({ ...library }).toEqual(before)
+    expect(Object.entries(library)).toEqual(before)
     model.close()
   })
 
