@@ -1,6 +1,5 @@
 // The single owner of the form of one transparency log entry as the guard reads it, and of the guard's refusals.
-import { AttestationError } from '../../attestation/index.ts'
-import { decode } from '../../attestation/lib/index.ts'
+import { AttestationError, decode } from '../../attestation/lib/index.ts'
 import type { Check } from '../verdict.ts'
 
 const { array, base64, literal, object, optional, string } = decode

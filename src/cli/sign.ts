@@ -13,6 +13,7 @@ import type { Archive } from './archive.ts'
 import { EXIT } from './exit.ts'
 import { addKeylessSigning, readKeylessSigner } from './keyless.ts'
 import type { KeylessSignOptions } from './keyless.ts'
+import { saveMemory } from './memory.ts'
 import { interruptible, readCount, readIgnores, readText, repeatable } from './options.ts'
 import { progressLine, size } from './progress.ts'
 import type { ProgressLine } from './progress.ts'
@@ -125,6 +126,7 @@ export function command(): Command {
 }
 
 async function run(model: string | undefined, options: Options): Promise<void> {
+  saveMemory()
   if (options.part !== undefined || options.partOutput !== undefined) {
     await runPart(model, options)
     return

@@ -7,6 +7,7 @@ import type { Trust } from '../verify/result.ts'
 import { archiveProgress, openArchive } from './archive.ts'
 import type { Archive } from './archive.ts'
 import { EXIT } from './exit.ts'
+import { saveMemory } from './memory.ts'
 import { interruptible, readAt, readCount, readIgnores, repeatable } from './options.ts'
 import { progressLine } from './progress.ts'
 import type { ProgressLine } from './progress.ts'
@@ -75,6 +76,7 @@ export function command(): Command {
 }
 
 async function run(model: string, options: Options): Promise<void> {
+  saveMemory()
   const trust = await readTrust(options)
   const at = readAt(options.at)
   if (model.startsWith('oci://')) {

@@ -1,17 +1,9 @@
 // The single owner of the digest cache: digests of an earlier run, each bound to the exact state of the file that it was computed from.
 import { createHash } from 'node:crypto'
-import {
-  closeSync,
-  fsyncSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeSync,
-} from 'node:fs'
-import { AttestationError } from '../../attestation/index.ts'
-import { decode, parseJson } from '../../attestation/lib/index.ts'
+import { readFileSync } from 'node:fs'
+import { AttestationError, decode, parseJson } from '../../attestation/lib/index.ts'
 import { ZtError } from '../error.ts'
+import { writeAtomically } from './atomic.ts'
 import { digestLength, HASH_TYPES, type HashType, type Part } from './manifest.ts'
 import type { Stamp } from './open.ts'
 
@@ -152,21 +144,7 @@ export function readCache(path: string): DigestCache {
 
 /** Writes a cache file in one step: another reader sees the old one or the new one. Only its owner can read it. @throws ZtError IO */
 export function writeCache(path: string, cache: DigestCache): void {
-  const temporary = `${path}.${process.pid}.tmp`
-  try {
-    const fd = openSync(temporary, 'wx', 0o600)
-    try {
-      const bytes = Buffer.from(cache.serialize())
-      for (let at = 0; at < bytes.length;) at += writeSync(fd, bytes, at)
-      fsyncSync(fd)
-    } finally {
-      closeSync(fd)
-    }
-    renameSync(temporary, path)
-  } catch (cause) {
-    rmSync(temporary, { force: true })
-    throw new ZtError('IO', 'the digest cache can not be written', { path, cause })
-  }
+  writeAtomically(path, Buffer.from(cache.serialize()), 0o600)
 }
 
 function entryKey(stamp: Stamp, { hashType, shardSize }: CacheKey): string {

@@ -1,6 +1,5 @@
 // The single owner of reading a safetensors header: which tensors a file holds, with every bound checked.
-import { AttestationError } from '../../attestation/index.ts'
-import { decode, parseJson } from '../../attestation/lib/index.ts'
+import { AttestationError, decode, parseJson } from '../../attestation/lib/index.ts'
 import { ZtError } from '../error.ts'
 
 /** Bits of one element (safetensors 0.6, `Dtype`). */

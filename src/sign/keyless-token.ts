@@ -1,6 +1,10 @@
 // The single owner of the identity token that keyless signing needs: where it comes from, and that it never shows in a message.
-import { AttestationError } from '../../attestation/index.ts'
-import { base64UrlToBytes, decode, parseJson } from '../../attestation/lib/index.ts'
+import {
+  AttestationError,
+  base64UrlToBytes,
+  decode,
+  parseJson,
+} from '../../attestation/lib/index.ts'
 import { ZtError } from '../error.ts'
 
 const { any, object, optional, string } = decode

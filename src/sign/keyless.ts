@@ -1,6 +1,6 @@
 // The single owner of keyless signing: an identity token to a short-lived certificate, a signature, and its entry in a public log.
-import { AttestationError } from '../../attestation/index.ts'
 import {
+  AttestationError,
   bytesToBase64,
   equalBytes,
   parseCertificate,

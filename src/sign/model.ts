@@ -8,7 +8,7 @@ import { identifyModel } from '../model/identify.ts'
 import type { Identity, IdentifyOptions } from '../model/identify.ts'
 import type { Manifest } from '../model/manifest.ts'
 import type { Check } from '../verdict.ts'
-import { writeAtomically } from './atomic.ts'
+import { writeAtomically } from '../model/atomic.ts'
 import type { Signer } from './signer.ts'
 
 export interface SignModelOptions extends IdentifyOptions {

@@ -1,6 +1,5 @@
 // The single owner of the Sigstore trusted root: the caller's file, read strictly, as the trust material of the library.
-import { AttestationError } from '../../attestation/index.ts'
-import { decode, parseJson } from '../../attestation/lib/index.ts'
+import { AttestationError, decode, parseJson } from '../../attestation/lib/index.ts'
 import type { JsonValue } from '../../attestation/lib/index.ts'
 import { ZtError } from '../error.ts'
 import { TrustedRoot } from '@sigstore/protobuf-specs'

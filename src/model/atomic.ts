@@ -7,13 +7,14 @@ import { ZtError } from '../error.ts'
 /**
  * Writes `bytes` to `path`: into a new file beside it, flushed to the disk, then renamed over it. Nothing half-written is ever at `path`, and
  * if anything fails nothing is left. No signal handler can run in between: everything here is synchronous.
+ * @param mode permissions, where the umask leaves them
  * @throws ZtError IO
  */
-export function writeAtomically(path: string, bytes: Uint8Array): void {
+export function writeAtomically(path: string, bytes: Uint8Array, mode = 0o644): void {
   const directory = dirname(path)
   const temporary = join(directory, `.${basename(path)}.${randomBytes(6).toString('hex')}.tmp`)
   try {
-    const fd = openSync(temporary, 'wx', 0o644)
+    const fd = openSync(temporary, 'wx', mode)
     try {
       for (let at = 0; at < bytes.length;) at += writeSync(fd, bytes, at)
       fsyncSync(fd)
