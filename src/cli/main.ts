@@ -3,6 +3,7 @@
 import { Command, CommanderError } from 'commander'
 import { shownName } from '../model/name.ts'
 import { EXIT } from './exit.ts'
+import { ZtError } from '../error.ts'
 import { version } from './version.ts'
 
 /** What a command's module exports: `command()` makes its commander command; its action sets `process.exitCode`. */

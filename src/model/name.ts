@@ -50,10 +50,10 @@ export function ignoredPath(path: string): string | null {
   return /[*?[]/.test(plain) || nameProblem(plain) !== null ? null : plain
 }
 
-/** A name as it may be shown: control characters, which a hostile name may carry, are escaped. */
+/** A name as it may be shown: control and formatting characters, which a hostile name may carry, are escaped. */
 export function shownName(name: string): string {
-  return name.replace(
-    /[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g,
-    (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
-  )
+  return name.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (c) => {
+    const digits = (c.codePointAt(0) ?? 0).toString(16)
+    return digits.length > 4 ? `\\u{${digits}}` : `\\u${digits.padStart(4, '0')}`
+  })
 }

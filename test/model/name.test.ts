@@ -75,5 +75,6 @@ describe('names', () => {
   })
   it('shows control and direction characters escaped', () => {
     expect(shownName('a\u001b[31m\u202eb\n')).toBe('a\\u001b[31m\\u202eb\\u000a')
+    expect(shownName('a\u200eb\u{e0041}c')).toBe('a\\u200eb\\u{e0041}c')
   })
 })
