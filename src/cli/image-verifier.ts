@@ -56,6 +56,8 @@ export function command(): Command {
 }
 
 async function run(words: readonly string[], options: Options): Promise<void> {
+  // Whatever ends this process early must not look like a yes.
+  process.exitCode = EXIT.refused
   const answer = await decided(words, options).catch((error: unknown) => {
     if (error instanceof ZtError && error.code === 'USAGE') throw error
     return { allowed: false, reason: reasonOf(error) }
