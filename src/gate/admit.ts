@@ -2,7 +2,7 @@
 import { evaluate } from '../policy/evaluate.ts'
 import type { Facts, FilesFact } from '../policy/facts.ts'
 import type { ResolvedPolicy } from '../policy/policy.ts'
-import type { Protection } from '../verdict.ts'
+import type { Protection, Verdict } from '../verdict.ts'
 import { gather } from './gather.ts'
 import type { Admission, AdmitRequest, Gathered } from './question.ts'
 
@@ -27,17 +27,22 @@ export function decide(gathered: Gathered, protection?: Protection): Admission {
     purpose: protection === undefined ? 'judge' : 'load',
   }
   const verdict = evaluate(policy, facts)
-  const files = verdict.decision === 'allow' ? deciding(policy, facts) : null
+  const files = verdict.decision === 'allow' ? deciding(policy, facts, verdict) : null
   const recorded = { ...gathered.recorded, ...reached }
   return { verdict, manifest: files?.manifest ?? null, files, facts, recorded }
 }
 
-/** The comparison that alone is enough for the same answer: a root covers digests and no names, so it does not say which list it was. */
-function deciding(policy: ResolvedPolicy, facts: Facts): FilesFact | null {
+/** The comparison that alone is enough for the same answer about the same digest: a root covers no names, so it does not say which list it was. */
+function deciding(
+  policy: ResolvedPolicy,
+  facts: Facts,
+  { subject }: Pick<Verdict, 'subject'>,
+): FilesFact | null {
   const [only, second] = facts.files
   if (only !== undefined && second === undefined) return only
-  return (
-    facts.files.find((one) => evaluate(policy, { ...facts, files: [one] }).decision === 'allow') ??
-    null
-  )
+  const same = (one: FilesFact): boolean => {
+    const alone = evaluate(policy, { ...facts, files: [one] })
+    return alone.decision === 'allow' && alone.subject.digest?.sha256 === subject.digest?.sha256
+  }
+  return facts.files.find(same) ?? null
 }

@@ -653,3 +653,27 @@ it('a statement of the right signer about something else says why it does not co
     expect.objectContaining({ id: 'signature.release.predicate', code: 'PREDICATE_TYPE' }),
   )
 })
+
+it('the list that is loaded is the one that the verdict is about', async () => {
+  at.write('empty.txt', '')
+  const sign = async (name: string, shardSize?: number): Promise<NamedBytes> => {
+    const signature = join(at.folder, name)
+    await signModel(at.model, {
+      signer: signerOf('release'),
+      signature,
+      ignorePaths: ['model.sig'],
+      ...(shardSize === undefined ? {} : { method: 'shards', shardSize }),
+    })
+    return { name, bytes: new Uint8Array(readFileSync(signature)) }
+  }
+  rmSync(join(at.model, 'model.sig'))
+  // both lists allow the model; the one in shards does not cover the empty file, so the other is nearer
+  const bundles = [await sign('shards.sig', 16), await sign('files.sig')]
+  const policy = at.policy(SOURCE.replace('machine: {any-of: [prod]}', 'machine: not-required'))
+  for (const order of [bundles, [...bundles].reverse()]) {
+    const admission = await at.ask({ policy, bundles: order })
+    expect(admission.verdict.decision).toBe('allow')
+    expect(admission.manifest?.serialization.method).toBe('files')
+    expect(admission.manifest?.root).toBe(admission.verdict.subject.digest?.sha256)
+  }
+})
