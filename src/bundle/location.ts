@@ -3,6 +3,7 @@ import {
   closeSync,
   constants,
   fstatSync,
+  lstatSync,
   openSync,
   readSync,
   realpathSync,
@@ -23,7 +24,7 @@ export function defaultSignature(model: string): string {
   } catch (cause) {
     throw new ZtError('MODEL_NOT_FOUND', 'there is nothing at this path', { path: model, cause })
   }
-  return directory ? join(model, SIGNATURE_NAME) : `${resolve(model)}.sig`
+  return directory ? join(model, SIGNATURE_NAME) : `${model}.sig`
 }
 
 /**
@@ -44,6 +45,25 @@ function realDirectory(path: string): string {
   } catch {
     return path
   }
+}
+
+/**
+ * Refuses to write a signature over anything but an earlier one (or an empty file that holds its place): a slip must not cost a model's own
+ * file, or a key.
+ * @throws ZtError USAGE
+ */
+export function checkPlace(path: string): void {
+  const stats = lstatSync(path, { throwIfNoEntry: false })
+  if (stats === undefined || stats.isSymbolicLink()) return // the writer replaces the link, never what it leads to
+  const isSignature = (): boolean => {
+    const bytes = readSignature(path)
+    return bytes !== null && Buffer.from(bytes).includes('"dsseEnvelope"')
+  }
+  if (stats.isFile() && (stats.size === 0 || (stats.size <= MAX_BUNDLE && isSignature()))) return
+  throw new ZtError('USAGE', 'where the signature would go lies something that is no signature', {
+    path,
+    hint: 'name another place with --signature, or remove what lies there',
+  })
 }
 
 /**

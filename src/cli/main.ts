@@ -1,9 +1,9 @@
 #!/usr/bin/env node
 // The entry point: finds the command, loads only that command's code, and turns what comes back into streams and an exit code.
 import { Command, CommanderError } from 'commander'
+import { ZtError } from '../error.ts'
 import { shownName } from '../model/name.ts'
 import { EXIT } from './exit.ts'
-import { ZtError } from '../error.ts'
 import { version } from './version.ts'
 
 /** What a command's module exports: `command()` makes its commander command; its action sets `process.exitCode`. */
@@ -118,10 +118,17 @@ function fail(error: unknown): void {
   process.exitCode = code === 'USAGE' ? EXIT.usage : EXIT.noVerdict
 }
 
+function giveUp(error: unknown): never {
+  fail(error)
+  process.exit()
+}
+
 // Whoever reads the answer may stop reading (`| head`); what was not decided by then is not allowed.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error
-  process.exit(process.exitCode ?? EXIT.noVerdict)
+  if (error.code === 'EPIPE') process.exit(process.exitCode ?? EXIT.noVerdict)
+  giveUp(new ZtError('IO', `the answer can't be written (${String(error.code)})`))
 })
+// Node.js itself would exit with 1, which means that a verdict was reached.
+process.on('uncaughtException', giveUp)
 
 await main(process.argv.slice(2)).catch(fail)

@@ -31,13 +31,15 @@ export function progressLine(
   if (stream.isTTY !== true) return { onProgress: undefined, done: () => undefined }
   const start = now()
   let shown = 0
+  // a terminal that was given no size says 0
+  const width = (): number => (stream.columns === 0 ? 80 : (stream.columns ?? 80))
   return {
     onProgress: (progress) => {
       const at = now()
       if (shown !== 0 && at - shown < EVERY) return
       shown = at
       const line = `${label} ${describeProgress(progress, (at - start) / 1000)}`
-      stream.write(`\r\u001b[2K${line.slice(0, (stream.columns ?? 80) - 1)}`)
+      stream.write(`\r\u001b[2K${line.slice(0, width() - 1)}`)
     },
     done: () => {
       if (shown !== 0) stream.write('\r\u001b[2K')

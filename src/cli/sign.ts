@@ -1,4 +1,5 @@
 // The single owner of `zt4ai sign`: options to a signer, a model to a signature.
+import { statSync } from 'node:fs'
 import { Command, Option } from 'commander'
 import { ZtError } from '../error.ts'
 import { HASH_TYPES } from '../model/manifest.ts'
@@ -57,7 +58,7 @@ Examples:
   $ zt4ai sign ./my-model --key release.pem --ignore logs --hash blake3
   $ zt4ai sign my-model.tar.gz --key release.pem
   $ curl -s https://example.org/m.tar | zt4ai sign - --signature m.sig --key release.pem
-  $ zt4ai sign ./my-model --key release.pem --reuse old.sig --unchanged weights
+  $ zt4ai sign ./my-model --key release.pem --reuse old.sig --reuse-key release.pub.pem --unchanged weights
   $ zt4ai sign ./my-model --part 1/2 --part-output 1.json          on one machine, without a key
   $ zt4ai sign ./my-model --part 2/2 --part-output 2.json          on another
   $ zt4ai sign ./my-model --from-parts 1.json 2.json --key release.pem
@@ -165,7 +166,19 @@ async function runWhole(model: string, options: Options): Promise<void> {
   }).finally(() => {
     line.done()
   })
+  if (signed.manifest !== null && archive === null) noteForm(model, options)
   report(signed, options.json === true)
+}
+
+/** Where the specification's form is one that the reference implementation can't verify, whoever signs should hear it now. */
+function noteForm(model: string, { compat, shardSize }: Options): void {
+  if (compat !== undefined) return
+  const what =
+    shardSize !== undefined ? 'shards' : statSync(model).isFile() ? 'a single file' : undefined
+  if (what !== undefined)
+    process.stderr.write(
+      `note: the Python package model-signing verifies ${what} only with --compat reference\n`,
+    )
 }
 
 async function signPath(

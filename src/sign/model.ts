@@ -1,14 +1,14 @@
 // The single owner of signing a model: hash, statement, signature, bundle, file, in this order, all or nothing.
 import { MAX_BUNDLE } from '../bundle/bundle.ts'
 import { IN_TOTO } from '../bundle/dsse.ts'
-import { defaultSignature, inModel, SIGNATURE_NAME } from '../bundle/location.ts'
+import { checkPlace, defaultSignature, inModel, SIGNATURE_NAME } from '../bundle/location.ts'
 import { writeBundle, writeStatement } from '../bundle/write.ts'
 import { ZtError } from '../error.ts'
 import { identifyModel } from '../model/identify.ts'
 import type { Identity, IdentifyOptions } from '../model/identify.ts'
 import type { Manifest } from '../model/manifest.ts'
 import type { Check } from '../verdict.ts'
-import { writeAtomically } from '../model/atomic.ts'
+import { removeLeftovers, writeAtomically } from '../model/atomic.ts'
 import type { Signer } from './signer.ts'
 
 export interface SignModelOptions extends IdentifyOptions {
@@ -35,6 +35,8 @@ export interface SignedModel {
  */
 export async function signModel(path: string, options: SignModelOptions): Promise<SignedModel> {
   const signature = options.signature ?? defaultSignature(path)
+  checkPlace(signature)
+  removeLeftovers(signature)
   const own = inModel(path, signature)
   const ignorePaths = [...(options.ignorePaths ?? []), ...(own === null ? [] : [own])]
   const identity = await identifyModel(path, { ...options, ignorePaths })
@@ -61,6 +63,7 @@ export async function signTar(
   stream: AsyncIterable<Uint8Array>,
   options: SignTarOptions,
 ): Promise<SignedModel> {
+  checkPlace(options.signature)
   const { identifyTar } = await import('../model/tar.ts')
   const ignorePaths = [...(options.ignorePaths ?? []), SIGNATURE_NAME]
   const identity = await identifyTar(stream, { ...options, ignorePaths })

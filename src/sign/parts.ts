@@ -1,7 +1,7 @@
 // The single owner of hashing a model in parts: each machine hashes its share, and one that has all the parts joins them to the same list as if it had read every byte.
 import { decode, utf8Encode } from '../../attestation/lib/index.ts'
 import { MAX_BUNDLE, readStrict } from '../bundle/bundle.ts'
-import { defaultSignature, inModel } from '../bundle/location.ts'
+import { checkPlace, defaultSignature, inModel } from '../bundle/location.ts'
 import { ZtError } from '../error.ts'
 import {
   conclude,
@@ -169,6 +169,7 @@ export async function signParts(
     throw new ZtError('USAGE', 'without the model nothing says where the signature goes', {
       hint: 'give --signature FILE',
     })
+  checkPlace(signature)
   const [first] = files
   const listing =
     model === undefined || first === undefined

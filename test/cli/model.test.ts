@@ -2,10 +2,12 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { setTimeout as pause } from 'node:timers/promises'
 import {
+  closeSync,
   existsSync,
   readlinkSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -228,7 +230,7 @@ function reads(pid: number | undefined, file: string): boolean {
 it('Ctrl-C while hashing leaves nothing behind, and an older signature as it was', async () => {
   const big = join(base, 'big')
   mkdirSync(big)
-  writeFileSync(join(big, 'model.sig'), 'the older one')
+  writeFileSync(join(big, 'model.sig'), '{"dsseEnvelope":"the older one"}')
   writeFileSync(join(big, 'weights'), '')
   truncateSync(join(big, 'weights'), 64e9) // a hole: takes no room, and half a minute to hash
   const child = spawn(process.execPath, [MAIN, 'sign', big, '--key', key])
@@ -241,7 +243,20 @@ it('Ctrl-C while hashing leaves nothing behind, and an older signature as it was
   expect(code).toBe(3)
   expect(err).toContain('INTERRUPTED')
   expect(readdirSync(big).sort()).toEqual(['model.sig', 'weights'])
-  expect(readFileSync(join(big, 'model.sig'), 'utf8')).toBe('the older one')
+  expect(readFileSync(join(big, 'model.sig'), 'utf8')).toContain('the older one')
+})
+
+it.runIf(existsSync('/dev/full'))('an answer that can not be written is no verdict', () => {
+  expect(run(['sign', path, '--key', key]).code).toBe(0)
+  const full = openSync('/dev/full', 'w')
+  const args = [MAIN, 'verify', path, '--key', pub]
+  const { status, stderr } = spawnSync(process.execPath, args, {
+    encoding: 'utf8',
+    stdio: ['ignore', full, 'pipe'],
+  })
+  closeSync(full)
+  expect(status).toBe(3)
+  expect(stderr).toBe("zt4ai: IO: the answer can't be written (ENOSPC)\n")
 })
 
 it.each(['sign', 'verify'])('%s --help has examples', (command) => {

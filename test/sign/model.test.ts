@@ -205,12 +205,12 @@ describe('what is written', () => {
   it('nothing, if the model can not be signed: an older signature stays', async () => {
     const path = model({ a: '1' })
     const signature = join(path, 'model.sig')
-    writeFileSync(signature, 'the older one')
+    writeFileSync(signature, '{"dsseEnvelope":"the older one"}')
     symlinkSync('/etc/passwd', join(path, 'out'))
     const signed = await signModel(path, { signer })
     expect(signed.manifest).toBeNull()
     expect(signed.checks.map(({ code }) => code)).toEqual(['FILE_LINK'])
-    expect(readFileSync(signature, 'utf8')).toBe('the older one')
+    expect(readFileSync(signature, 'utf8')).toBe('{"dsseEnvelope":"the older one"}')
     expect(readdirSync(path).sort()).toEqual(['a', 'model.sig', 'out'])
   })
 
@@ -221,9 +221,26 @@ describe('what is written', () => {
       sign: () => Promise.reject(new ZtError('INTERNAL', 'no')),
     }
     await expect(signModel(path, { signer: broken })).rejects.toThrow('no')
-    mkdirSync(join(path, 'model.sig', 'in the way'), { recursive: true })
-    await expect(signModel(path, { signer })).rejects.toMatchObject({ code: 'IO' })
-    expect(readdirSync(path).sort()).toEqual(['a', 'model.sig'])
+    const signature = join(path, 'nowhere', 'a.sig')
+    await expect(signModel(path, { signer, signature })).rejects.toMatchObject({ code: 'IO' })
+    expect(readdirSync(path).sort()).toEqual(['a'])
+  })
+
+  it('never over a file of the model, a key, or whatever else is no signature', async () => {
+    const path = model({ a: '1', 'config.json': '{}' })
+    const aside = model({ 'key.pem': '-----BEGIN PRIVATE KEY-----' })
+    const one = join(aside, 'key.pem')
+    mkdirSync(join(path, 'model.sig'))
+    for (const signature of [join(path, 'config.json'), one, join(path, 'model.sig'), '/dev/null'])
+      await expect(signModel(path, { signer, signature })).rejects.toMatchObject({ code: 'USAGE' })
+    await expect(signModel(one, { signer, signature: one })).rejects.toThrow('no signature')
+    expect(readFileSync(join(path, 'config.json'), 'utf8')).toBe('{}')
+    expect(readFileSync(one, 'utf8')).toBe('-----BEGIN PRIVATE KEY-----')
+    writeFileSync(join(aside, 'held.sig'), '')
+    for (let again = 0; again < 2; again++) {
+      const signed = await signModel(path, { signer, signature: join(aside, 'held.sig') })
+      expect(signed.manifest).not.toBeNull()
+    }
   })
 
   it('nothing, if it is interrupted', async () => {
