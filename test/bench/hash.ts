@@ -1,4 +1,4 @@
-// Measures hashing side by side with openssl, b3sum and the Python model-signing, in one run, and prints a table. Run: npx tsx test/bench/hash.ts [MiB]
+// Measures hashing side by side with openssl, b3sum and the Python model-signing, in one run, and prints a table. Run: npx tsx test/bench/hash.ts [MiB] [--strict]
 import { execFileSync, spawnSync } from 'node:child_process'
 import { createCipheriv, generateKeyPairSync } from 'node:crypto'
 import { mkdirSync, mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url'
 import type { IdentifyOptions } from '../../src/model/identify.ts'
 
 const MIB = 1024 * 1024
-const SIZE = Number(process.argv[2] ?? 1024) * MIB
+const SIZE = Number(process.argv.find((word) => /^\d+$/.test(word)) ?? 1024) * MIB
 const FILES = 16
 const SMALL = 100_000
 const RUNS = 5
@@ -24,13 +24,14 @@ interface Row {
   readonly ok: boolean | null
 }
 const rows: Row[] = []
-/** MB. */
-let peak = 0
 
 const folder = mkdtempSync(join(process.env['ZT4AI_BENCH_DIR'] ?? tmpdir(), 'zt4ai-bench-'))
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
 process.on('SIGINT', () => process.exit(1))
 
+const CLI = join(DIST, 'cli/main.js')
+const SECRET = join(folder, 'key.pem')
+const PUBLIC = join(folder, 'key.pub.pem')
 const several = join(folder, 'several')
 const big = join(folder, 'big')
 const small = join(folder, 'small')
@@ -53,6 +54,9 @@ function prepare(): void {
       writeFileSync(join(small, `d${d}`, `example-${i}.txt`), `example ${d} ${i}\n`)
   }
   writeFileSync(join(tiny, 'model.bin'), 'a model')
+  const key = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  writeFileSync(SECRET, key.privateKey.export({ type: 'pkcs8', format: 'pem' }))
+  writeFileSync(PUBLIC, key.publicKey.export({ type: 'spki', format: 'pem' }))
 }
 
 interface Run {
@@ -60,6 +64,8 @@ interface Run {
   readonly seconds: number
   /** Seconds of the whole process. */
   readonly wall: number
+  /** Bytes for each second of processor time of all threads, that of loading the code among it. */
+  readonly perCpu: number
 }
 
 /** One run in its own process. */
@@ -69,14 +75,14 @@ function once(path: string, options: IdentifyOptions): Run {
     const at = performance.now()
     const { manifest } = await identifyModel(process.argv[2], JSON.parse(process.argv[3]))
     if (manifest === null) throw new Error('refused')
-    console.log(JSON.stringify([(performance.now() - at) / 1000, process.resourceUsage().maxRSS * 1024 / 1e6]))`
+    const { user, system } = process.cpuUsage()
+    console.log(JSON.stringify([(performance.now() - at) / 1000, (user + system) / 1e6]))`
   const module = `file://${DIST}model/identify.js`
   const args = ['--input-type=module', '-e', script, module, path, JSON.stringify(options)]
   const at = performance.now()
   const printed = execFileSync(process.execPath, args, { encoding: 'utf8' })
-  const [seconds, memory] = JSON.parse(printed) as [number, number]
-  peak = Math.max(peak, memory)
-  return { seconds, wall: (performance.now() - at) / 1000 }
+  const [seconds, cpu] = JSON.parse(printed) as [number, number]
+  return { seconds, wall: (performance.now() - at) / 1000, perCpu: SIZE / cpu }
 }
 
 /** Seconds of a command, from start to end. */
@@ -89,20 +95,20 @@ function command(name: string, args: readonly string[]): number {
 
 const installed = (name: string): boolean => spawnSync(name, ['--version']).error === undefined
 
-/** What is compared is measured in turns, the best of each, so that other work on the machine hits both. */
-function inTurns(one: () => number, other: () => number): [number, number] {
-  let [a, b] = [Infinity, Infinity]
-  for (let i = 0; i < RUNS; i++) {
-    a = Math.min(a, one())
-    b = Math.min(b, other())
-  }
-  return [a, b]
+/** What is compared is measured in turns, the best of each, so that other work on the machine hits all of them. */
+function inTurns<T extends readonly (() => number)[]>(...measured: T): { [K in keyof T]: number } {
+  const best = measured.map(() => Infinity)
+  for (let i = 0; i < RUNS; i++)
+    for (const [k, once] of measured.entries()) best[k] = Math.min(best[k] ?? Infinity, once())
+  return best as { [K in keyof T]: number }
 }
 
-/** Seconds that one thread of openssl needs for this many bytes. */
-function openssl(bytes: number): number {
-  const args = ['speed', '-elapsed', '-seconds', '1', '-bytes', '1048576', '-evp', 'sha256']
-  const { stdout } = spawnSync('openssl', args, { encoding: 'utf8' })
+/** Seconds that openssl needs for this many bytes: one thread by the clock or by its processor time, or as many at once as there are cores. */
+function openssl(bytes: number, how: 'clock' | 'cpu' | 'all cores' = 'clock'): number {
+  const args = ['-seconds', '1', '-bytes', String(256 * 1024), '-evp', 'sha256']
+  if (how !== 'cpu') args.unshift('-elapsed')
+  if (how === 'all cores') args.unshift('-multi', String(CORES))
+  const { stdout } = spawnSync('openssl', ['speed', ...args], { encoding: 'utf8' })
   return bytes / (Number(/^sha256\s+([\d.]+)k/im.exec(stdout)?.[1]) * 1000)
 }
 
@@ -114,7 +120,7 @@ const seconds = (s: number): string => `${s.toFixed(3)} s`
 function compareRates(
   what: string,
   name: string,
-  [ours, other]: [number, number],
+  [ours, other]: readonly [number, number],
   factor: number | null,
 ): void {
   const ratio = other / ours
@@ -138,16 +144,25 @@ const shardSize = Math.ceil(SIZE / (8 * CORES))
 for (const [what, path, options] of [
   [`SHA-256, ${FILES} files`, several, {}],
   ['SHA-256, one file in shards', big, { shardSize }],
-] as const)
-  compareRates(
-    what,
-    `${CORES} x openssl`,
-    inTurns(
-      () => once(path, options).seconds,
-      () => openssl(SIZE) / CORES,
-    ),
-    0.9,
+] as const) {
+  const [ours, single, multi] = inTurns(
+    () => once(path, options).seconds,
+    () => openssl(SIZE) / CORES,
+    () => openssl(SIZE, 'all cores'),
   )
+  compareRates(what, `${CORES} x openssl`, [ours, single], 0.9)
+  compareRates('  what the cores give together', `openssl -multi ${CORES}`, [ours, multi], null)
+}
+// Processor time, which other work on the machine does not take: what the copy out of the page cache and all else costs beside bare hashing.
+compareRates(
+  '  for each second of processor time',
+  'openssl',
+  inTurns(
+    () => SIZE / once(several, {}).perCpu,
+    () => openssl(SIZE, 'cpu'),
+  ),
+  null,
+)
 compareRates(
   'SHA-256, one file whole: one core by nature',
   'openssl',
@@ -161,17 +176,17 @@ for (const [what, path, files] of [
   [`BLAKE3, ${FILES} files`, several, parts],
   ['BLAKE3, one file', big, [join(big, 'model.bin')]],
 ] as const) {
-  if (!installed('b3sum')) absent(what, 'b3sum')
-  else
-    compareRates(
-      what,
-      'b3sum',
-      inTurns(
-        () => once(path, { hashType: 'blake3' }).seconds,
-        () => command('b3sum', files),
-      ),
-      0.7,
-    )
+  if (!installed('b3sum')) {
+    absent(what, 'b3sum')
+    continue
+  }
+  const [ours, all, one] = inTurns(
+    () => once(path, { hashType: 'blake3' }).seconds,
+    () => command('b3sum', files),
+    () => command('b3sum', ['--num-threads', '1', ...files]),
+  )
+  compareRates(what, 'b3sum', [ours, all], 0.7)
+  compareRates('  beside one thread of it', 'b3sum', [ours, one], null)
 }
 for (const [what, path] of [
   [`whole process, SHA-256, ${FILES} files`, several],
@@ -194,10 +209,7 @@ for (const [what, path] of [
     ok: ours <= other,
   })
 }
-const [smallSeconds] = inTurns(
-  () => once(small, {}).seconds,
-  () => 0,
-)
+const [smallSeconds] = inTurns(() => once(small, {}).seconds)
 rows.push({
   what: '100,000 small files',
   ours: `${Math.round(SMALL / smallSeconds)} files/s`,
@@ -205,38 +217,46 @@ rows.push({
   target: '>= 15000',
   ok: SMALL / smallSeconds >= 15_000,
 })
-rows.push({
-  what: 'memory, the most of all runs',
-  ours: `${Math.round(peak)} MB`,
-  other: '',
-  target: '< 200',
-  ok: peak < 200,
-})
+memory()
 startUp()
 print()
-if (rows.some(({ ok }) => ok === false)) process.exitCode = 1
+if (process.argv.includes('--strict') && rows.some(({ ok }) => ok === false)) process.exitCode = 1
+
+/** MB at most of one run of the command line, all threads. */
+function peak(args: readonly string[]): number {
+  const tell = `process.on('exit', () => console.error('peak ' + process.resourceUsage().maxRSS))`
+  const { stderr, status } = spawnSync(process.execPath, [CLI, ...args], {
+    encoding: 'utf8',
+    env: { ...process.env, NODE_OPTIONS: `--import=data:text/javascript,${encodeURI(tell)}` },
+  })
+  if (status !== 0) throw new Error(`zt4ai ${args[0] ?? ''} failed: ${stderr.slice(0, 200)}`)
+  const kilobytes = [...stderr.matchAll(/^peak (\d+)$/gm)].map((match) => Number(match[1]))
+  return (Math.max(...kilobytes) * 1024) / 1e6
+}
+
+function memory(): void {
+  for (const [what, path] of [
+    [`${FILES} files`, several],
+    ['one file', join(big, 'model.bin')],
+    ['100,000 files', small],
+  ] as const) {
+    const signature = join(folder, 'memory.sig')
+    const signing = peak(['sign', path, '--key', SECRET, '--signature', signature])
+    const verifying = peak(['verify', path, '--key', PUBLIC, '--signature', signature])
+    rows.push({
+      what: `memory of sign and verify, ${what}`,
+      ours: `${signing.toFixed(0)} and ${verifying.toFixed(0)} MB`,
+      other: '',
+      target: '< 200',
+      ok: Math.max(signing, verifying) < 200,
+    })
+  }
+}
 
 function startUp(): void {
-  const key = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-  const [secret, open] = [join(folder, 'key.pem'), join(folder, 'key.pub.pem')]
-  writeFileSync(secret, key.privateKey.export({ type: 'pkcs8', format: 'pem' }))
-  writeFileSync(open, key.publicKey.export({ type: 'spki', format: 'pem' }))
-  const cli = join(DIST, 'cli/main.js')
-  const signed = spawnSync(process.execPath, [cli, 'sign', tiny, '--key', secret], {
-    encoding: 'utf8',
-  })
-  if (signed.status !== 0) {
-    rows.push({
-      what: 'start-up of verify',
-      ours: '',
-      other: `sign failed: ${signed.stderr.slice(0, 60)}`,
-      target: '<= 3',
-      ok: null,
-    })
-    return
-  }
+  command(process.execPath, [CLI, 'sign', tiny, '--key', SECRET])
   const [verify, node] = inTurns(
-    () => command(process.execPath, [cli, 'verify', tiny, '--key', open]),
+    () => command(process.execPath, [CLI, 'verify', tiny, '--key', PUBLIC]),
     () => command(process.execPath, ['-e', '0']),
   )
   rows.push({
@@ -256,7 +276,7 @@ function print(): void {
     row.other,
     row.ratio === undefined ? '' : row.ratio.toFixed(2),
     row.target,
-    row.ok === null ? '' : row.ok ? 'ok' : 'MISSED',
+    row.ok === null ? '' : row.ok ? 'met' : 'MISSED',
   ])
   const table = [['', 'zt4ai', 'beside it', 'ratio', 'target', ''], ...cells]
   const widths = [0, 1, 2, 3, 4, 5].map((c) =>
