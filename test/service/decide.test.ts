@@ -7,6 +7,7 @@ import { Cache } from '../../src/service/cache.ts'
 import { repositories } from '../../src/service/repositories.ts'
 import { readPrivateKey } from '../../src/sign/key.ts'
 import { utf8Encode } from '../../attestation/lib/index.ts'
+import type { RegistrySwitches } from '../fakes/registry.ts'
 import { imageVolume, pod, reviewOf } from './fixtures.ts'
 import { policyText, pushTar, recorder, stranger, world, type World } from './world.ts'
 
@@ -129,38 +130,28 @@ describe('a decision', () => {
 })
 
 describe('a registry that fails allows nothing', () => {
-  it.each<[string, (world: World) => void, RegExp]>([
-    [
-      'is slow',
-      (w) => (w.registry.switches.delayMs = 1_000),
-      /EVIDENCE_UNAVAILABLE: there was no answer/,
-    ],
-    [
-      'lies about a manifest',
-      (w) => (w.registry.switches.lie = 'manifest'),
-      /EVIDENCE_UNAVAILABLE.*REGISTRY_DIGEST/,
-    ],
-    ['lies about a bundle', (w) => (w.registry.switches.lie = 'blob'), /EVIDENCE_UNAVAILABLE/],
-    ['cuts its answers off', (w) => (w.registry.switches.cutBlobs = true), /EVIDENCE_UNAVAILABLE/],
-    ['is overloaded', (w) => (w.registry.switches.unavailable = 100), /EVIDENCE_UNAVAILABLE/],
-    ['throttles', (w) => (w.registry.switches.tooMany = 100), /EVIDENCE_UNAVAILABLE/],
+  it.each<[string, RegistrySwitches, RegExp]>([
+    ['is slow', { delayMs: 1_000 }, /EVIDENCE_UNAVAILABLE: there was no answer/],
+    ['lies about a manifest', { lie: 'manifest' }, /EVIDENCE_UNAVAILABLE.*REGISTRY_DIGEST/],
+    ['lies about a bundle', { lie: 'blob' }, /EVIDENCE_UNAVAILABLE/],
+    ['cuts its answers off', { cutBlobs: 1_000 }, /EVIDENCE_UNAVAILABLE/],
+    ['is overloaded', { unavailable: 100 }, /EVIDENCE_UNAVAILABLE/],
+    ['throttles', { tooMany: 100 }, /EVIDENCE_UNAVAILABLE/],
     [
       'refuses the credentials',
-      (w) => (w.registry.switches.auth = { username: 'u', password: 'p' }),
+      { auth: { username: 'u', password: 'p' } },
       /EVIDENCE_UNAVAILABLE.*REGISTRY_AUTH/,
     ],
-  ])('and says so if it %s', async (_, fail, message) => {
+  ])('and says so if it %s', async (_, failing, message) => {
     const model = await at.push('models/good')
     const { url } = await at.start()
-    const healthy = { ...at.registry.switches }
-    fail(at)
+    Object.assign(at.registry.switches, failing)
     const started = performance.now()
     expect(await allowed(url, model, '1s')).toMatch(message)
     expect(performance.now() - started).toBeLessThan(950)
     // Nothing of the failure is remembered.
-    for (const key of Object.keys(at.registry.switches))
-      delete (at.registry.switches as Record<string, unknown>)[key]
-    Object.assign(at.registry.switches, healthy)
+    for (const name of Object.keys(failing))
+      Object.assign(at.registry.switches, { [name]: undefined })
     await expect.poll(() => allowed(url, model), { timeout: 5_000 }).toBe('allowed')
   })
 

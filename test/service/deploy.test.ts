@@ -19,8 +19,11 @@ interface Resource {
   readonly apiVersion: string
   readonly kind: string
   readonly metadata: { readonly name: string; readonly namespace?: string }
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any -- a manifest is looked at, not used
   readonly [key: string]: any
 }
+
+type Loose = Resource['spec']
 
 function load(path: string): Resource[] {
   return parseAllDocuments(read(path), { uniqueKeys: true }).map((document) => {
@@ -69,9 +72,9 @@ describe('every manifest', () => {
 describe('the deployment', () => {
   const { spec } = named('Deployment')
   const { template } = spec as {
-    template: { metadata: { labels: object }; spec: Record<string, any> }
+    template: { metadata: { labels: object }; spec: Loose }
   }
-  const [container] = template.spec['containers'] as Record<string, any>[]
+  const [container] = template.spec['containers'] as Loose[]
 
   it('has no rights that it does not need', () => {
     expect(all.some(({ resource }) => /Role/.test(resource.kind))).toBe(false)

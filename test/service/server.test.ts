@@ -51,9 +51,9 @@ describe('over HTTPS, as the API server asks', () => {
       expect([status, json.response.allowed]).toEqual([200, true])
       expect(headers['x-request-id']).toMatch(/^[0-9a-f-]{36}$/)
       // Go keeps idle connections for 90 seconds.
-      expect(Number(/timeout=(\d+)/.exec(headers['keep-alive'] ?? '')?.[1])).toBeGreaterThanOrEqual(
-        120,
-      )
+      expect(
+        Number(/timeout=(\d+)/.exec(String(headers['keep-alive']))?.[1]),
+      ).toBeGreaterThanOrEqual(120)
     }
     expect(sockets.size).toBe(1)
     agent.destroy()

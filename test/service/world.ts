@@ -67,6 +67,7 @@ export interface Asked {
   readonly status: number
   readonly headers: http.IncomingHttpHeaders
   readonly text: string
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any -- an answer is looked at, not used
   readonly json: any
 }
 
