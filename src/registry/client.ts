@@ -65,6 +65,8 @@ const MANIFEST_TYPES = [
 ].join(', ')
 
 const TRIES = 5
+/** Bytes that make another try worth it: a registry that sends one at a time is not waited for. */
+const ENOUGH = 1 << 20
 
 /** Opens one repository of one registry. Nothing is sent before the first call. */
 export function openRepository(host: string, name: string, options: RegistryOptions): Repository {
@@ -198,7 +200,7 @@ export function openRepository(host: string, name: string, options: RegistryOpti
         break
       } catch (error) {
         if (!(error instanceof ZtError) || error.code !== 'NETWORK') throw error
-        failures = size > from ? 1 : failures + 1
+        failures = size - from >= ENOUGH ? 1 : failures + 1
         if (failures >= TRIES) throw error
         await transport.pause(failures)
       }

@@ -22,8 +22,9 @@ export interface UploadPort {
   unexpected(response: HttpResponse, what: string): Promise<ZtError>
 }
 
-/** Failures in a row without one byte more. */
+/** Failures in a row without so many bytes more. */
 const TRIES = 5
+const ENOUGH = 1 << 16
 
 /** Where an upload stands. */
 interface Session {
@@ -47,7 +48,9 @@ export async function sendBlob(upload: Upload, port: UploadPort): Promise<void> 
         await port.pause(failures)
         session = (await resume(session, port)) ?? (await begin(port))
       }
-      if (session.offset > offset) failures = 0
+      if (session.offset - offset >= Math.min(ENOUGH, upload.size - offset)) failures = 0
+      else if (++failures >= 2 * TRIES)
+        throw new ZtError('NETWORK', 'the registry keeps too little of what is sent')
     }
     await end(upload, session, port)
   } finally {

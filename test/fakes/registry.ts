@@ -22,8 +22,24 @@ export interface RegistrySwitches {
   redirectBlobsTo?: string
   /** Milliseconds before each answer. */
   delayMs?: number
-  /** Cuts the connection in the middle of each blob. */
-  cutBlobs?: boolean
+  /** Cuts the connection in the middle of this many answers with a blob. */
+  cutBlobs?: number
+  /** Sends whole blobs, whatever range is asked for. */
+  noRanges?: boolean
+  /** Sends blobs without an end. */
+  endless?: boolean
+  /** Sends the first byte of a blob, and nothing more. */
+  stalledBlobs?: boolean
+  /** Answers this many PATCH requests with 503 before reading them. */
+  failUploads?: number
+  /** Says after each PATCH that it kept one byte. */
+  forgetful?: boolean
+  /** Loses an upload when it is asked where it stands. */
+  loseUploads?: boolean
+  /** Answers manifests with a page for people. */
+  html?: boolean
+  /** Mounts nothing. */
+  noMount?: boolean
   /** Cuts the connection in the middle of this many PATCH requests, keeping what came. */
   cutUploads?: number
   /** Sends other bytes than those asked for. */
@@ -118,7 +134,7 @@ export async function startRegistry(switches: RegistrySwitches = {}): Promise<Re
     response.writeHead(200, { 'content-type': 'application/json' })
     response.end(
       JSON.stringify({
-        token: `t0ken.${Buffer.from(url.searchParams.get('scope') ?? '').toString('hex')}`,
+        token: `t0ken.${Buffer.from(url.searchParams.getAll('scope').join(' ')).toString('hex')}`,
         expires_in: 300,
       }),
     )
@@ -136,13 +152,15 @@ export async function startRegistry(switches: RegistrySwitches = {}): Promise<Re
     }
     const name = /^\/v2\/(.+)\/(?:manifests|blobs|referrers)\//.exec(url.pathname)?.[1] ?? ''
     const needed = `repository:${name}:${request.method === 'GET' || request.method === 'HEAD' ? 'pull' : 'pull,push'}`
-    const scope = Buffer.from(header.replace('Bearer t0ken.', ''), 'hex').toString()
-    if (
-      header.startsWith('Bearer t0ken.') &&
-      (scope === needed || scope === `repository:${name}:pull,push`)
+    const scopes = Buffer.from(header.replace('Bearer t0ken.', ''), 'hex').toString().split(' ')
+    const from = url.searchParams.get('from')
+    const also = from === null ? [] : [`repository:${from}:pull`]
+    const enough = [needed, ...also].every(
+      (wanted) => scopes.includes(wanted) || scopes.includes(wanted.replace(/pull$/, 'pull,push')),
     )
-      return true
-    const challenge = `Bearer realm="${origin()}/token",service="double",scope="${needed}"`
+    if (header.startsWith('Bearer t0ken.') && enough) return true
+    const wanted = [needed, ...also].join(' ')
+    const challenge = `Bearer realm="${origin()}/token",service="double",scope="${wanted}"`
     response
       .writeHead(401, { 'www-authenticate': challenge })
       .end('{"errors":[{"code":"UNAUTHORIZED"}]}')
@@ -193,6 +211,10 @@ export async function startRegistry(switches: RegistrySwitches = {}): Promise<Re
     const found = repository.get(reference)
     if (found === undefined) {
       response.writeHead(404).end('{"errors":[{"code":"MANIFEST_UNKNOWN"}]}')
+      return
+    }
+    if (switches.html === true) {
+      response.writeHead(200, { 'content-type': 'text/html' }).end('<h1>It works</h1>')
       return
     }
     const bytes =
@@ -277,12 +299,27 @@ export async function startRegistry(switches: RegistrySwitches = {}): Promise<Re
         .end()
       return
     }
-    response.writeHead(200, { 'content-length': bytes.length })
+    const range = /^bytes=(\d+)-$/.exec(request.headers.range ?? '')
+    const from = range === null || switches.noRanges === true ? 0 : Number(range[1])
+    const sent = Buffer.from(bytes.subarray(from))
+    if (from > 0) {
+      const where = `bytes ${String(from)}-${String(bytes.length - 1)}/${String(bytes.length)}`
+      response.writeHead(206, { 'content-length': sent.length, 'content-range': where })
+    } else
+      response.writeHead(200, switches.endless === true ? {} : { 'content-length': sent.length })
     if (method === 'HEAD') response.end()
-    else if (switches.cutBlobs === true)
-      response.write(bytes.subarray(0, bytes.length >> 1), () => request.socket.destroy())
-    else if (switches.lie === 'blob') response.end(Buffer.from(bytes).fill(0, 0, 1))
-    else response.end(bytes)
+    else if (switches.endless === true) {
+      const more = (): void => {
+        while (!response.destroyed && response.write(Buffer.alloc(65_536)));
+      }
+      response.on('drain', more)
+      more()
+    } else if (switches.stalledBlobs === true) response.write(sent.subarray(0, 1))
+    else if ((switches.cutBlobs ?? 0) > 0) {
+      switches.cutBlobs = (switches.cutBlobs ?? 0) - 1
+      response.write(sent.subarray(0, sent.length >> 1), () => request.socket.destroy())
+    } else if (switches.lie === 'blob') response.end(sent.fill(0, 0, 1))
+    else response.end(sent)
   }
 
   async function upload(
@@ -297,7 +334,7 @@ export async function startRegistry(switches: RegistrySwitches = {}): Promise<Re
     if (method === 'POST') {
       const mount = url.searchParams.get('mount')
       const from = url.searchParams.get('from')
-      if (mount !== null && from !== null && own(from).has(mount)) {
+      if (mount !== null && from !== null && own(from).has(mount) && switches.noMount !== true) {
         own(name).add(mount)
         response.writeHead(201, { location: `/v2/${name}/blobs/${mount}` }).end()
         return
@@ -315,11 +352,19 @@ export async function startRegistry(switches: RegistrySwitches = {}): Promise<Re
     const size = (): number => parts.reduce((sum, part) => sum + part.length, 0)
     const range = (): Record<string, string> =>
       size() === 0 ? {} : { range: `0-${String(size() - 1)}` }
-    if (method === 'GET') response.writeHead(204, { location: at(id), ...range() }).end()
+    if (method === 'GET' && switches.loseUploads === true) {
+      uploads.delete(id)
+      response.writeHead(404).end()
+    } else if (method === 'GET') response.writeHead(204, { location: at(id), ...range() }).end()
     else if (method === 'PATCH') {
       const expected = Number(/^(\d+)-/.exec(request.headers['content-range'] ?? '0-')?.[1])
       if (expected !== size()) {
         response.writeHead(416, range()).end()
+        return
+      }
+      if ((switches.failUploads ?? 0) > 0) {
+        switches.failUploads = (switches.failUploads ?? 0) - 1
+        response.writeHead(503).end()
         return
       }
       if ((switches.cutUploads ?? 0) > 0) {
@@ -329,7 +374,8 @@ export async function startRegistry(switches: RegistrySwitches = {}): Promise<Re
         request.socket.destroy()
         return
       }
-      parts.push(await body(request))
+      const came = await body(request)
+      parts.push(switches.forgetful === true ? came.subarray(0, 1) : came)
       response.writeHead(202, { location: at(id), ...range() }).end()
     } else {
       parts.push(await body(request))

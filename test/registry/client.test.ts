@@ -69,7 +69,7 @@ describe('manifests and blobs', () => {
     const { digest, weights } = await pushModel(repository)
     expect((await repository.manifest('v1'))?.digest).toBe(digest)
     expect((await repository.manifest(digest))?.digest).toBe(digest)
-    expect(await repository.blob(`sha256:${sha(weights)}`, 1 << 20)).toEqual(weights)
+    expect(sha(await repository.blob(`sha256:${sha(weights)}`, 1 << 20))).toBe(sha(weights))
     expect(await repository.manifest('v2')).toBeUndefined()
   })
 
@@ -109,7 +109,7 @@ describe('manifests and blobs', () => {
     await expect(repository.blob(`sha256:${sha(weights)}`, 1000)).rejects.toMatchObject({
       code: 'TOO_LARGE',
     })
-    double.switches.cutBlobs = true
+    double.switches.cutBlobs = 99
     await expect(repository.blob(`sha256:${sha(weights)}`, 1 << 20)).rejects.toMatchObject({
       code: 'NETWORK',
     })
@@ -209,7 +209,7 @@ describe('credentials', () => {
     )
     double.switches.redirectBlobsTo = other.double.origin
     other.double.log.length = 0
-    expect(await repository.blob(`sha256:${sha(weights)}`, 1 << 20)).toEqual(weights)
+    expect(sha(await repository.blob(`sha256:${sha(weights)}`, 1 << 20))).toBe(sha(weights))
     expect(other.double.log.map((entry) => entry.authorization)).toEqual([undefined])
     transport.close()
   })
