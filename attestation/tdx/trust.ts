@@ -3,16 +3,28 @@ import { createPublicKey } from 'node:crypto'
 import type { KeyObject } from 'node:crypto'
 import { bytesToBase64Url } from '../lib/bytes.ts'
 import type { Check } from '../result.ts'
-import type { CollateralFindings } from './statement.ts'
+import type { QeIdentity, TcbInfo } from './collateral.ts'
+import type { CollateralFindings, Statement } from './statement.ts'
 import type { PckFindings } from './chain.ts'
 
-/** What was found under one set of inputs. Nothing of it depends on the time: dates are compared anew for each quote. */
+/** What was found under one set of inputs. Nothing of it depends on the time, but for `judged`, which belongs to one moment. */
 export interface Examined {
   readonly pck: PckFindings
   readonly collateral: CollateralFindings
   /** Of the root, the chain and the extension of the PCK certificate. */
   readonly chainChecks: readonly Check[]
   readonly attestationKeys: AttestationKeys
+  /** Of the moment that was asked about last: quotes come many to the second. */
+  judged: Judged | null
+}
+
+/** What holds of chain and collateral at one moment: which statements count, and every check of dates, lists and statements. */
+export interface Judged {
+  /** Milliseconds since 1970. */
+  readonly at: number
+  readonly tcbInfo: Statement<TcbInfo> | undefined
+  readonly identity: Statement<QeIdentity> | undefined
+  readonly checks: readonly Check[]
 }
 
 /**
