@@ -66,6 +66,7 @@ describe('writeStatement', () => {
           expect(Buffer.from(writeStatement(model)).toString()).toBe(inOneGo(model))
         },
       ),
+      { numRuns: 25 },
     )
   })
 })
