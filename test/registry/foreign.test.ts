@@ -130,7 +130,8 @@ describe('read in one pass', () => {
   })
 
   it('ModelPack: tar beside raw', async () => {
-    const [[name = '', text = ''] = []] = Object.entries(FILES)
+    const name = 'config.json'
+    const text = FILES[name] ?? ''
     expect(
       await decide('pack', [
         {
