@@ -1,5 +1,6 @@
 // The single owner of making a check: four constructors, one per status, and the folding of several problems into one check.
 import type { Code } from './codes.ts'
+import { HINTS } from './hints.ts'
 import type { Problem } from './lib/chain.ts'
 import type { Check } from './result.ts'
 
@@ -9,8 +10,10 @@ export function pass(id: string, message: string, more: More = {}): Check {
   return { id, status: 'pass', code: 'OK', message, ...more }
 }
 
+/** A refusal hints at the way out: with the hint that is given, else with the one of its code (hints.ts). */
 export function fail(id: string, code: Code, message: string, more: More = {}): Check {
-  return { id, status: 'fail', code, message, ...more }
+  const hint = more.hint ?? HINTS[code]
+  return { id, status: 'fail', code, message, ...more, ...(hint === undefined ? {} : { hint }) }
 }
 
 export function warn(id: string, code: Code, message: string, more: More = {}): Check {
