@@ -25,6 +25,7 @@ export {
   attestTdx,
   decodeSgxPolicy,
   decodeTdxPolicy,
+  expiryOf,
   fetchTdxCollateral,
   INTEL_PCS,
   PcsCache,

@@ -208,7 +208,15 @@ function chainOf(
   return readIssuerChain(value)
 }
 
-function expiryOf({ tcbInfos, qeIdentities, crls }: Endorsements): Date {
+/**
+ * When the first of these statements and lists runs out, by its own `nextUpdate`; not a date (NaN) if there are none.
+ * @throws {AttestationError} what the readers of statements throw
+ */
+export function expiryOf({
+  tcbInfos,
+  qeIdentities,
+  crls,
+}: Pick<Endorsements, 'tcbInfos' | 'qeIdentities' | 'crls'>): Date {
   const dates = [
     ...tcbInfos.map(({ raw }) => decodeTcbInfo(raw).nextUpdate),
     ...qeIdentities.map(({ raw }) => decodeQeIdentity(raw).nextUpdate),

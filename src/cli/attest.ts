@@ -22,6 +22,7 @@ import { readPolicy } from '../gate/policy.ts'
 import { VERIFIER } from '../gate/saved.ts'
 import { statementsFor } from '../gate/bundles.ts'
 import { expectationOf } from '../policy/expect.ts'
+import type { Machine } from '../policy/policy.ts'
 import { writeAtomically } from '../model/atomic.ts'
 import { readNamed, readNonce } from './admit.ts'
 import { EXIT } from './exit.ts'
@@ -118,7 +119,7 @@ async function run(path: string, options: Options): Promise<void> {
   const served = options.kds !== undefined || options.pcs !== undefined
   if (
     lacks(result) &&
-    options.offline !== true &&
+    (options.offline !== true || options.cache !== undefined) &&
     (served || !simulatedOnly(question.trustRoots))
   ) {
     const fetched = await fetchMissing(evidence, given, options, now)
@@ -167,7 +168,22 @@ async function readQuestion(evidence: Evidence, options: Options, at: Date): Pro
   if (roots.length > 0)
     throw new ZtError('USAGE', 'the policy says which root a machine ends at, not --trust-root')
   const statements = await statementsFor(policy, [machine], readNamed(options.bundle), at)
+  warnOfQuestions(machines.get(machine), options)
   return expectationOf(policy.resolved, machine, statements, at)
+}
+
+/** The policy's own question is put when a model is admitted; here it is the caller who puts it. */
+function warnOfQuestions(machine: Machine | undefined, { nonce, modelDigest }: Options): void {
+  const unasked = [
+    ...(machine?.nonce === true && nonce === undefined ? ['a nonce (--nonce)'] : []),
+    ...(machine?.binding === true && modelDigest === undefined
+      ? ['a binding to the model (--model-digest)']
+      : []),
+  ]
+  if (unasked.length > 0)
+    process.stderr.write(
+      `warning: the policy requires ${unasked.join(' and ')} of this machine; none was given, so none was checked\n`,
+    )
 }
 
 function expectedOf({ nonce, modelDigest }: Options): Parameters<typeof attest>[5] {

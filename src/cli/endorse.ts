@@ -4,11 +4,13 @@ import { join } from 'node:path'
 import { Option, type Command } from 'commander'
 import {
   AttestationError,
+  expiryOf,
   fetchSnpEndorsements,
   fetchTdxCollateral,
   mergeEndorsements,
   parseQuote,
   parseReport,
+  readEndorsements,
   type Endorsements,
   type Evidence,
   type Fetcher,
@@ -28,7 +30,7 @@ export interface FetchOptions {
 /** Adds the options of fetching. */
 export function addFetching(to: Command): Command {
   return to
-    .option('--offline', 'fetch nothing: what was not given is missing')
+    .option('--offline', 'fetch nothing: what was not given, and is not in --cache, is missing')
     .option(
       '--cache <dir>',
       'where fetched endorsements are kept (default: in your cache directory)',
@@ -53,6 +55,7 @@ export async function fetchMissing(
     directory: options.cache ?? cacheDirectory(),
     lifetimeMs,
     now: () => now,
+    offline: options.offline === true,
   })
   try {
     return await fetchFor(evidence, given, fetcher, options)
@@ -84,9 +87,26 @@ async function fetchFor(
 
 const DAY = 86_400_000
 
-/** Certificates of a chip never change; lists and collateral are asked for again each day. Verification judges their dates itself. */
-function lifetimeMs(url: string): number {
-  return /\/(?:vcek|vlek)\/v1\/[^/]+\/(?!crl)/.test(url) ? 30 * DAY : DAY
+/**
+ * Certificates of a chip never change; lists and collateral are asked for again each day, and once they have run out by their own
+ * `nextUpdate`. An answer that is none (a page of a proxy, say) is not kept at all.
+ */
+function lifetimeMs(url: string, body: Uint8Array, arrived: Date): number {
+  if (/\/(?:vcek|vlek)\/v1\/[^/]+\/(?!crl)/.test(url)) return readable(url, body) ? 30 * DAY : 0
+  const found = readable(url, body)
+  const expires = found === null ? NaN : expiryOf(found).getTime()
+  return Number.isNaN(expires) ? 0 : Math.min(DAY, expires - arrived.getTime())
+}
+
+function readable(url: string, body: Uint8Array): Endorsements | null {
+  try {
+    const found = readEndorsements([{ name: url, bytes: body }])
+    expiryOf(found)
+    return found
+  } catch (error) {
+    if (error instanceof AttestationError) return null
+    throw error
+  }
 }
 
 function cacheDirectory(): string {

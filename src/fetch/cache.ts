@@ -9,8 +9,8 @@ import { decode, parseJson, sha256Hex, utf8Encode } from '../../attestation/lib/
 export interface CacheOptions {
   /** Made if it is missing, readable by its owner alone. */
   readonly directory: string
-  /** How long an answer may be used again, in milliseconds; 0 or less: not at all. */
-  readonly lifetimeMs: (url: string) => number
+  /** For how many milliseconds from its arrival on an answer may be used again; 0 or less: not at all. */
+  readonly lifetimeMs: (url: string, body: Uint8Array, arrived: Date) => number
   readonly now: () => Date
   /** Never ask the network: what is in the cache is used whatever its age (verification judges dates itself), the rest is missing. */
   readonly offline?: boolean
@@ -42,8 +42,9 @@ export function cachedFetcher(inner: Fetcher, options: CacheOptions): Fetcher {
       const file = join(directory, `${createHash('sha256').update(url).digest('hex')}.cache`)
       const found = await read(file, url, limit.maxBytes)
       if (found !== undefined) {
-        const age = now().getTime() - found.storedAt.getTime()
-        if (offline || (age >= 0 && age < lifetimeMs(url))) return found.answer
+        const { answer, storedAt } = found
+        const age = now().getTime() - storedAt.getTime()
+        if (offline || (age >= 0 && age < lifetimeMs(url, answer.body, storedAt))) return answer
       }
       if (offline) {
         throw new AttestationError('ENDORSEMENT_UNAVAILABLE', `not in the cache: ${url}`, {
@@ -52,8 +53,9 @@ export function cachedFetcher(inner: Fetcher, options: CacheOptions): Fetcher {
         })
       }
       const answer = await inner.fetch(url, limit)
-      if (answer.status === 200 && lifetimeMs(url) > 0) {
-        await write(directory, file, url, answer, now()).catch(() => undefined)
+      const arrived = now()
+      if (answer.status === 200 && lifetimeMs(url, answer.body, arrived) > 0) {
+        await write(directory, file, url, answer, arrived).catch(() => undefined)
       }
       return answer
     },
