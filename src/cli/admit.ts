@@ -114,7 +114,7 @@ async function run(model: string | undefined, options: Options): Promise<void> {
   const line = progressLine('admitting')
   const admission = await interruptible(async (signal) =>
     admit({
-      ...(await readQuestion(model, options)),
+      ...(await readQuestion(model, options, signal)),
       signal,
       ...(line.onProgress === undefined ? {} : { onProgress: line.onProgress }),
     }),
@@ -142,6 +142,7 @@ async function writePage(verdict: Verdict, file: string | undefined): Promise<vo
 export async function readQuestion(
   model: string | ModelSource,
   options: QuestionOptions,
+  signal?: AbortSignal,
 ): Promise<AdmitRequest> {
   if (options.policy === undefined)
     throw new ZtError('USAGE', 'nothing says what is allowed', {
@@ -151,7 +152,7 @@ export async function readQuestion(
   const challenge = readChallenge(options)
   const now = new Date()
   return {
-    model: typeof model === 'string' ? await openModel(model, options) : model,
+    model: typeof model === 'string' ? await openModel(model, options, signal) : model,
     policy,
     at: options.at === undefined ? now : readAt(options.at),
     now,
@@ -169,10 +170,14 @@ function beside(model: string | ModelSource, { signature }: QuestionOptions): re
   return typeof model === 'string' && !model.startsWith('oci://') ? [] : signature
 }
 
-async function openModel(model: string, options: QuestionOptions): Promise<ModelSource> {
+async function openModel(
+  model: string,
+  options: QuestionOptions,
+  signal: AbortSignal | undefined,
+): Promise<ModelSource> {
   if (model.startsWith('oci://')) {
     const { connect, openReference } = await import('./registry.ts')
-    return openReference(model, connect(options))
+    return openReference(model, connect(options, signal))
   }
   if (!existsSync(model))
     throw new ZtError('MODEL_NOT_FOUND', 'there is nothing at this path', { path: model })
