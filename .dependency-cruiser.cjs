@@ -14,7 +14,18 @@ const arrows = {
   policy: [],
   gate: ['policy', 'verify', 'sign', 'registry', 'bundle', 'model', 'fetch'],
   service: ['gate', 'policy', 'verify', 'sign', 'registry', 'bundle', 'model', 'fetch'],
-  cli: ['service', 'gate', 'policy', 'verify', 'sign', 'registry', 'bundle', 'model', 'fetch', 'simulate'],
+  cli: [
+    'service',
+    'gate',
+    'policy',
+    'verify',
+    'sign',
+    'registry',
+    'bundle',
+    'model',
+    'fetch',
+    'simulate',
+  ],
 }
 
 const rooms = Object.entries(arrows).map(([room, allowed]) => ({
@@ -51,7 +62,10 @@ module.exports = {
       name: 'attestation-lib-is-the-ground',
       severity: 'error',
       from: { path: '^attestation/lib/' },
-      to: { path: '^attestation/', pathNot: ['^attestation/lib/', '^attestation/(error|codes)\\.ts$'] },
+      to: {
+        path: '^attestation/',
+        pathNot: ['^attestation/lib/', '^attestation/(error|codes)\\.ts$'],
+      },
     },
     {
       name: 'foundation-imports-types-of-attestation',
@@ -66,16 +80,30 @@ module.exports = {
       from: { path: '^src/policy/' },
       to: { dependencyTypes: ['core'], pathNot: '^(node:)?crypto$' },
     },
-    { name: 'no-cycles', severity: 'error', from: {}, to: { circular: true, dependencyTypesNot: ['type-only'] } },
+    {
+      name: 'no-cycles',
+      severity: 'error',
+      from: {},
+      to: { circular: true, dependencyTypesNot: ['type-only'] },
+    },
     {
       name: 'no-dev-dependency-at-runtime',
       severity: 'error',
       from: { path: '^(src|attestation)/' },
       to: { dependencyTypes: ['npm-dev', 'npm-unknown', 'npm-no-pkg', 'unknown'] },
     },
-    { name: 'resolvable', severity: 'error', from: {}, to: { couldNotResolve: true, pathNot: '^(onnxruntime-node|@huggingface/transformers)$' } },
+    {
+      name: 'resolvable',
+      severity: 'error',
+      from: {},
+      to: { couldNotResolve: true, pathNot: '^(onnxruntime-node|@huggingface/transformers)$' },
+    },
     only('cli-parses-arguments', 'commander/', '^src/cli/'),
-    only('keyless-touches-sigstore', '(@sigstore/|sigstore/)', '^src/(sign|verify)/keyless|^src/bundle/guard'),
+    only(
+      'keyless-touches-sigstore',
+      '(@sigstore/|sigstore/)',
+      '^src/(sign|verify)/keyless|^src/bundle/guard',
+    ),
     only('model-hashes-with-noble', '@noble/hashes', '^src/model/'),
     only('ed25519-touches-noble-ed25519', '@noble/ed25519', '^src/(sign|verify|bundle)/'),
     only('simulate-touches-noble-curves', '@noble/curves', '^src/simulate/'),
@@ -87,6 +115,9 @@ module.exports = {
     doNotFollow: { path: 'node_modules' },
     tsPreCompilationDeps: 'specify',
     tsConfig: { fileName: 'tsconfig.base.json' },
-    enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['import', 'node', 'default', 'types'] },
+    enhancedResolveOptions: {
+      exportsFields: ['exports'],
+      conditionNames: ['import', 'node', 'default', 'types'],
+    },
   },
 }
