@@ -17,12 +17,6 @@ const PATH_ANNOTATIONS = [
   'org.cnai.model.filepath',
 ] as const
 
-/** A plain layer's path; undefined if it has none, or several that differ. */
-export function pathOf(layer: Descriptor): string | undefined {
-  const names = pathsNamed(layer)
-  return names.length === 1 ? names[0] : undefined
-}
-
 /**
  * Every different path that the annotations of a layer name. Ollama's layers have none: there the type says what each is for, so a layer is
  * the file of that name (`model`, `template`, `params` …).

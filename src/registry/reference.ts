@@ -17,11 +17,6 @@ const TAG = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$/
 const DIGEST = /^sha256:[0-9a-f]{64}$/
 const LONGEST = 512
 
-/** True if the text names a model in a registry and not a path. */
-export function isReference(text: string): boolean {
-  return text.startsWith('oci://')
-}
-
 /** Reads a reference, with or without the `oci://`. Throws `REFERENCE_INVALID`. */
 export function parseReference(text: string): Reference {
   const bad = (why: string, hint?: string): never => {
