@@ -23,6 +23,8 @@ import { looksLikeTable, parseCertificateTable } from './table.ts'
 const MAX_FILES = 64
 const MAX_CERTIFICATES = 256
 const CCEL_TABLE = 56
+/** More than any server sends; node's own limit for all headers of an answer is 16 KiB. */
+const MAX_HEADERS = 64 << 10
 
 interface Basket {
   readonly certificates: Map<string, Certificate>
@@ -132,6 +134,11 @@ function readFile(bytes: Uint8Array, basket: Basket): void {
   if (bytes.length > MAX_EVIDENCE_FILE) {
     throw new AttestationError('TOO_LARGE', `larger than ${MAX_EVIDENCE_FILE} bytes`)
   }
+  if (startsWith(bytes, 0, 'HTTP/')) {
+    const body = readHeaders(bytes, basket)
+    if (body.length === 0) return
+    bytes = body
+  }
   if (bytes[0] === 0x30 && bytes.length > 1 && (bytes[1] ?? 0) >= 0x80) {
     readDer(bytes, basket)
     return
@@ -155,6 +162,25 @@ function readFile(bytes: Uint8Array, basket: Basket): void {
     return
   }
   readText(bytes, basket)
+}
+
+/**
+ * Takes the issuer chains out of the headers of an answer, as `curl -i` or `curl -D` writes them. Nothing else of a header counts.
+ * @returns the body
+ */
+function readHeaders(bytes: Uint8Array, basket: Basket): Uint8Array {
+  let rest = bytes
+  // a proxy's own answer may come first
+  while (startsWith(rest, 0, 'HTTP/')) {
+    const view = Buffer.from(rest.buffer, rest.byteOffset, Math.min(rest.length, MAX_HEADERS))
+    const end = /\r?\n\r?\n/.exec(view.toString('latin1'))
+    if (end === null) return unknown()
+    const head = view.toString('latin1', 0, end.index)
+    for (const [, chain = ''] of head.matchAll(/^[\w-]+:[ \t]*(-----BEGIN%20\S*)[ \t]*\r?$/gm))
+      addCertificates(basket, readIssuerChain(chain))
+    rest = rest.subarray(end.index + end[0].length)
+  }
+  return rest
 }
 
 function startsWith(bytes: Uint8Array, at: number, text: string): boolean {

@@ -224,6 +224,22 @@ describe('TDX and SGX quotes in every form', () => {
     )
   })
 
+  it('answers with their headers, as curl writes them', async () => {
+    const answers = machine.served().map(({ body, header }) => {
+      const lines = header === undefined ? [] : [`${header.name}: ${header.value}`]
+      const head = ['HTTP/1.1 200 OK', 'Request-ID: 1', ...lines, '', ''].join('\r\n')
+      return concatBytes(utf8Encode(`HTTP/1.1 200 Connection established\r\n\r\n${head}`), body)
+    })
+    expect(await failing({ evidence: machine.quote, endorsements: answers, root })).toEqual([])
+    for (const bad of [
+      'HTTP/1.1 200 OK',
+      'HTTP/1.1 200 OK\r\nTCB-Info-Issuer-Chain: -----BEGIN%20X\r\n\r\n',
+    ])
+      expect(await failing({ evidence: machine.quote, endorsements: [bad], root })).toEqual([
+        expect.stringMatching(/^FORMAT_/),
+      ])
+  })
+
   it('all of it in one evidence file', async () => {
     expect(await failing({ evidence: tdxEvidenceFile(machine), root })).toEqual([])
   })
