@@ -1,6 +1,7 @@
 // The single owner of the verdict: the one answer, allow or deny, with every check that led to it.
 import type { Check as CheckOf, CheckStatus, InputDigest } from '../attestation/index.ts'
 import type { Code } from './codes.ts'
+import { EVIDENCE_HINT, HINTS } from './hints.ts'
 
 export type Check = CheckOf<Code>
 export type { CheckStatus, InputDigest }
@@ -41,10 +42,17 @@ export function makeVerdict(parts: Omit<Verdict, 'schema' | 'decision'>): Verdic
     at: parts.at,
     subject: parts.subject,
     policy: parts.policy,
-    checks: parts.checks,
+    checks: parts.checks.map(hinted),
     inputs: [...parts.inputs].sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0)),
     ...(parts.protection === undefined ? {} : { protection: parts.protection }),
   }
+}
+
+/** A refusal hints at the way out: with its own hint, else with the one of its code (hints.ts). */
+function hinted(check: Check): Check {
+  if (check.status !== 'fail' || check.hint !== undefined) return check
+  const hint = check.id.startsWith('evidence.') ? EVIDENCE_HINT : HINTS[check.code]
+  return hint === undefined ? check : { ...check, hint }
 }
 
 /** The one serialised form of a verdict: two spaces, keys in the order of the type, a final newline. */

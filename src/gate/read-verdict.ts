@@ -40,16 +40,18 @@ const shape = object({
 export function decodeVerdict(value: JsonValue, path = '$'): Verdict {
   try {
     const { decision, checks, protection, at, subject, policy, inputs } = shape(value, path)
+    // A later version may have more codes and other hints: a verdict is read for what it says, not for what this version would say.
+    const written = checks.map((one): Check => ({ ...one, code: one.code as Code }))
     const verdict = makeVerdict({
       at,
       subject,
       policy,
       inputs,
       ...(protection === undefined ? {} : { protection }),
-      // A later version may have more codes: a verdict is read for what it says, not for what this version would say.
-      checks: checks.map((one): Check => ({ ...one, code: one.code as Code })),
+      checks: written,
     })
-    if (verdict.decision === decision && !Number.isNaN(Date.parse(verdict.at))) return verdict
+    if (verdict.decision === decision && !Number.isNaN(Date.parse(verdict.at)))
+      return { ...verdict, checks: written }
     throw new AttestationError('FORMAT_INVALID', `${path}.decision: not what the checks give`, {
       path: `${path}.decision`,
     })
