@@ -38,7 +38,7 @@ export { verifySignature, verifyStatement } from './verify/statement.ts'
 
 export { onnxSession, serveTransformers } from './gate/adapters.ts'
 export type { OnnxRuntime, TransformersEnv } from './gate/adapters.ts'
-export type { OpenOptions, VerifiedFile, VerifiedModel } from './gate/open.ts'
+export type { OpenOptions, StreamOptions, VerifiedFile, VerifiedModel } from './gate/open.ts'
 export { openSigned, openVerified } from './gate/open-verified.ts'
 export type { Opened, OpenQuestion } from './gate/open-verified.ts'
 export type { RunLevel, Surroundings } from './gate/protect.ts'

@@ -68,6 +68,7 @@ export class Readers {
     }
     this.#busy.set(worker, waiting)
     worker.ref()
-    worker.postMessage(waiting.job)
+    const { into } = waiting.job
+    worker.postMessage(waiting.job, into === undefined ? [] : [into])
   }
 }

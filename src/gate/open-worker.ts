@@ -9,6 +9,8 @@ export interface ReadJob {
   readonly fd: number
   readonly start: number
   readonly end: number
+  /** Memory to use again, at least as large; it comes back with the result. */
+  readonly into?: ArrayBuffer
 }
 
 export interface ReadResult {
@@ -25,8 +27,9 @@ const CHUNK = 256 * 1024
 const port = parentPort
 if (port !== null) {
   const kit = await loadHash(workerData as HashType)
-  const run = ({ fd, start, end }: ReadJob): ReadResult => {
-    const bytes = Buffer.allocUnsafeSlow(end - start)
+  const run = ({ fd, start, end, into }: ReadJob): ReadResult => {
+    const bytes =
+      into === undefined ? Buffer.allocUnsafeSlow(end - start) : Buffer.from(into, 0, end - start)
     const hasher = kit.create()
     try {
       for (let at = 0; at < bytes.length;) {
@@ -35,7 +38,7 @@ if (port !== null) {
         hasher.update(bytes.subarray(at, at + count))
         at += count
       }
-      return { bytes: new Uint8Array(bytes.buffer), digest: hasher.hex() }
+      return { bytes: new Uint8Array(bytes.buffer, 0, bytes.length), digest: hasher.hex() }
     } catch (cause) {
       return { bytes: null, digest: '', error: String((cause as { code?: unknown }).code) }
     }

@@ -18,6 +18,11 @@ export interface OpenOptions {
   readonly memory?: number
 }
 
+export interface StreamOptions {
+  /** Take back the memory of each piece when the next one is asked for. Default false. */
+  readonly reuse?: boolean
+}
+
 /** One signed file. */
 export interface VerifiedFile {
   readonly name: string
@@ -57,6 +62,7 @@ export class VerifiedModel {
   readonly #kit: HashKit
   readonly #memory: number
   readonly #cache: UnitCache
+  readonly #pool: Pool
   /** Of large pieces: their own digests in portions, taken while the whole was verified. */
   readonly #portions = new Map<string, Promise<readonly Unit[]>>()
   #readers: Readers | null = null
@@ -76,6 +82,7 @@ export class VerifiedModel {
     this.#kit = kit
     this.#memory = memory
     this.#cache = new UnitCache(memory)
+    this.#pool = new Pool(memory)
   }
 
   /**
@@ -165,9 +172,13 @@ export class VerifiedModel {
 
   /**
    * A file in order, each piece verified before it is handed out: shard by shard if it was signed so. Of another, nothing comes before all
-   * of it was verified; one that is larger than `memory` is read twice for that. The memory of each piece is the caller's own.
+   * of it was verified; one that is larger than `memory` is read twice for that. The memory of each piece is the caller's own; with `reuse`
+   * it is so until the next piece is asked for, which is faster: new memory costs as much as hashing.
    */
-  async *stream(name: string): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
+  async *stream(
+    name: string,
+    { reuse = false }: StreamOptions = {},
+  ): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
     const file = this.#file(name)
     const fd = this.#openFile(file)
     const ahead: Promise<Uint8Array<ArrayBuffer>>[] = []
@@ -175,15 +186,26 @@ export class VerifiedModel {
       const shared = this.#readersFor(file)
       for (const part of file.parts) {
         for (const unit of await this.#units(fd, file, part)) {
+          const into = reuse ? this.#pool.take(unit.end - unit.start) : undefined
           const loading =
-            shared === null ? this.#load(fd, file, unit) : this.#loadThere(shared, fd, file, unit)
+            shared === null
+              ? this.#load(fd, file, unit, into)
+              : this.#loadThere(shared, fd, file, unit, into)
           loading.catch(() => undefined)
           ahead.push(loading)
           const wait = shared === null && unit.end - unit.start > AHEAD ? 0 : (shared?.width ?? 1)
-          while (ahead.length > wait) yield await (ahead.shift() ?? loading)
+          while (ahead.length > wait) {
+            const bytes = await (ahead.shift() ?? loading)
+            yield bytes
+            if (reuse) this.#pool.give(bytes.buffer)
+          }
         }
       }
-      for (let next = ahead.shift(); next !== undefined; next = ahead.shift()) yield await next
+      for (let next = ahead.shift(); next !== undefined; next = ahead.shift()) {
+        const bytes = await next
+        yield bytes
+        if (reuse) this.#pool.give(bytes.buffer)
+      }
     } finally {
       await Promise.allSettled(ahead)
       await closeAt(fd)
@@ -226,11 +248,13 @@ export class VerifiedModel {
     readers: Readers,
     fd: number,
     file: OpenFile,
-    unit: Unit,
+    { start, end, ...unit }: Unit,
+    into: ArrayBuffer | undefined,
   ): Promise<Uint8Array<ArrayBuffer>> {
-    const { bytes, digest, error } = await readers.read({ fd, start: unit.start, end: unit.end })
+    const job = { fd, start, end, ...(into === undefined ? {} : { into }) }
+    const { bytes, digest, error } = await readers.read(job)
     if (bytes === null) throw error === undefined ? shorter(file) : unreadable(file, error)
-    this.#compare(file, unit, digest)
+    this.#compare(file, { start, end, ...unit }, digest)
     return bytes
   }
 
@@ -280,8 +304,14 @@ export class VerifiedModel {
     return bytes
   }
 
-  async #load(fd: number, file: OpenFile, unit: Unit): Promise<Buffer<ArrayBuffer>> {
-    const bytes = Buffer.allocUnsafeSlow(unit.end - unit.start)
+  async #load(
+    fd: number,
+    file: OpenFile,
+    unit: Unit,
+    into?: ArrayBuffer,
+  ): Promise<Buffer<ArrayBuffer>> {
+    const length = unit.end - unit.start
+    const bytes = into === undefined ? Buffer.allocUnsafeSlow(length) : Buffer.from(into, 0, length)
     await this.#fill(fd, file, unit, bytes)
     return bytes
   }
@@ -392,5 +422,27 @@ class UnitCache {
   clear(): void {
     this.#units.clear()
     this.#bytes = 0
+  }
+}
+
+/** Memory that streams use again. */
+class Pool {
+  readonly #limit: number
+  #free: ArrayBuffer[] = []
+
+  constructor(limit: number) {
+    this.#limit = limit
+  }
+
+  /** Memory of at least this length that nobody else has. */
+  take(length: number): ArrayBuffer {
+    const found = this.#free.findIndex(({ byteLength }) => byteLength >= length)
+    const [memory] = found < 0 ? [] : this.#free.splice(found, 1)
+    return memory ?? Buffer.allocUnsafeSlow(length).buffer
+  }
+
+  give(memory: ArrayBuffer): void {
+    const held = this.#free.reduce((sum, { byteLength }) => sum + byteLength, 0)
+    if (held + memory.byteLength <= this.#limit) this.#free.push(memory)
   }
 }

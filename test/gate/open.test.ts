@@ -103,6 +103,14 @@ describe.each(WAYS)('a file signed %s', (_, signing, memory) => {
     const reader = await opened(signing, { 'data.bin': bytes }, memory)
     expect(same(await reader.readFile('data.bin'), bytes)).toBe(true)
     expect(same(await whole(reader.stream('data.bin')), bytes)).toBe(true)
+    for (let i = 0; i < 2; i++) {
+      let at = 0
+      for await (const part of reader.stream('data.bin', { reuse: true })) {
+        expect(same(part, bytes.subarray(at, at + part.length))).toBe(true)
+        at += part.length
+      }
+      expect(at).toBe(bytes.length)
+    }
     await fc.assert(
       fc.asyncProperty(fc.nat(bytes.length), fc.nat(bytes.length), async (a, b) => {
         const [start, end] = a < b ? [a, b] : [b, a]
@@ -210,6 +218,12 @@ describe('reading in parts', () => {
     const reader = await opened({ shardSize: 8 * MB + 5 }, { 'data.bin': bytes })
     let at = 0
     for await (const part of reader.stream('data.bin')) {
+      expect(same(part, bytes.subarray(at, at + part.length))).toBe(true)
+      at += part.length
+    }
+    expect(at).toBe(bytes.length)
+    at = 0
+    for await (const part of reader.stream('data.bin', { reuse: true })) {
       expect(same(part, bytes.subarray(at, at + part.length))).toBe(true)
       at += part.length
     }
