@@ -64,7 +64,7 @@ interface Run {
   readonly seconds: number
   /** Seconds of the whole process. */
   readonly wall: number
-  /** Bytes for each second of processor time of all threads, that of loading the code among it. */
+  /** Bytes for each second of processor time of all threads, their start among it. */
   readonly perCpu: number
 }
 
@@ -73,9 +73,10 @@ function once(path: string, options: IdentifyOptions): Run {
   const script = `
     const { identifyModel } = await import(process.argv[1])
     const at = performance.now()
+    const before = process.cpuUsage()
     const { manifest } = await identifyModel(process.argv[2], JSON.parse(process.argv[3]))
     if (manifest === null) throw new Error('refused')
-    const { user, system } = process.cpuUsage()
+    const { user, system } = process.cpuUsage(before)
     console.log(JSON.stringify([(performance.now() - at) / 1000, (user + system) / 1e6]))`
   const module = `file://${DIST}model/identify.js`
   const args = ['--input-type=module', '-e', script, module, path, JSON.stringify(options)]
