@@ -1,5 +1,5 @@
 // The arrows of the house, as rules. What is not allowed here is refused. ARCHITECTURE.md's picture is made from the same run (scripts/picture.mjs).
-const foundation = '^src/(error|codes|verdict)\\.ts$'
+const foundation = '^src/(error|codes|hints|verdict)\\.ts$'
 const faces = '^attestation/(index|lib/index)\\.ts$'
 
 /** Which rooms of src a room may import, besides itself, the foundation and attestation's two faces. */
