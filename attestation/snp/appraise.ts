@@ -153,14 +153,21 @@ function broken<K extends string>(
   })
 }
 
+/** What the rules ask for, for example `SMT set, CXL_ALLOW clear`. */
+function inWords(rules: Readonly<Record<string, BitRule>>): string {
+  const asked = Object.entries(rules).filter(([, rule]) => rule !== 'allowed')
+  const words = asked.map(([name, rule]) => `${name} ${rule === 'required' ? 'set' : 'clear'}`)
+  return words.join(', ') || 'anything'
+}
+
 function policyBits({ report }: SnpFacts, policy: SnpPolicy): Check {
   const id = 'snp.policy-bits'
-  const actual = `0x${report.policy.toString(16)}`
   const withoutDebug = { ...policy.policyBits, DEBUG: 'allowed' } as const // has its own check
+  const more = { expected: inWords(withoutDebug), actual: `0x${report.policy.toString(16)}` }
   const problems = broken(report.policy, POLICY_BITS, withoutDebug)
   return problems.length === 0
-    ? pass(id, 'the guest policy is accepted', { actual })
-    : fail(id, 'POLICY_BITS', `the guest policy: ${problems.join(', ')}`, { actual })
+    ? pass(id, 'the guest policy is accepted', more)
+    : fail(id, 'POLICY_BITS', `the guest policy: ${problems.join(', ')}`, more)
 }
 
 function policyAbi({ report }: SnpFacts, { minimumAbi }: SnpPolicy): Check {
@@ -179,11 +186,12 @@ function policyAbi({ report }: SnpFacts, { minimumAbi }: SnpPolicy): Check {
 
 function platformInfo({ report }: SnpFacts, policy: SnpPolicy): Check {
   const id = 'snp.platform-info'
-  const actual = `0x${report.platformInfo.toString(16)}`
-  const problems = broken(report.platformInfo, PLATFORM_BITS, policy.platformInfo)
+  const rules = policy.platformInfo
+  const more = { expected: inWords(rules), actual: `0x${report.platformInfo.toString(16)}` }
+  const problems = broken(report.platformInfo, PLATFORM_BITS, rules)
   return problems.length === 0
-    ? pass(id, 'the platform is set up as accepted', { actual })
-    : fail(id, 'PLATFORM_INFO', `the platform: ${problems.join(', ')}`, { actual })
+    ? pass(id, 'the platform is set up as accepted', more)
+    : fail(id, 'PLATFORM_INFO', `the platform: ${problems.join(', ')}`, more)
 }
 
 function unknownPlatformInfo({ report }: SnpFacts, policy: SnpPolicy): Check {

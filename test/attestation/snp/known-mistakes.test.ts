@@ -1,5 +1,6 @@
 // Every known mistake of other SNP verifiers, by name: what they let through is refused here, and what they refuse wrongly is accepted.
 import { describe, expect, it } from 'vitest'
+import { modelBinding } from '../../../attestation/binding.ts'
 import { NO_ENDORSEMENTS } from '../../../attestation/endorsements.ts'
 import { AttestationError } from '../../../attestation/error.ts'
 import { hexToBytes } from '../../../attestation/lib/bytes.ts'
@@ -385,6 +386,20 @@ describe('platform attacks', () => {
     ])
     expect(failures(judge(recorded, { nonce: nonce.subarray(1) }))).toEqual(['snp.nonce NONCE'])
     expect(failures(judge(recorded, { nonce: new Uint8Array(0) }))).toEqual(['snp.nonce NONCE'])
+  })
+
+  it('attested TLS, CVE-2026-33697: evidence that is relayed is bound to the key of the machine, not to that of the relay', () => {
+    const [nonce, modelDigest, keyDigest, relay] = [1, 2, 3, 4].map((value) =>
+      new Uint8Array(32).fill(value),
+    ) as [Uint8Array, Uint8Array, Uint8Array, Uint8Array]
+    const own = { nonce, modelDigest, keyDigest }
+    const recorded = simulateSnp({ report: { reportData: modelBinding(own) } })
+    expect(judge(recorded, { binding: own }).accepted).toBe(true)
+    for (const binding of [
+      { ...own, keyDigest: relay },
+      { nonce, modelDigest },
+    ])
+      expect(failures(judge(recorded, { binding }))).toEqual(['snp.model-binding MODEL_BINDING'])
   })
 
   it('the evidence factory: host data is compared, not report data alone', () => {
