@@ -142,8 +142,9 @@ class Finder {
     return containers
   }
 
-  #reference(value: JsonValue | undefined, where: string, read: (text: string) => Reference): void {
+  #reference(value: JsonValue | undefined, place: string, read: (text: string) => Reference): void {
     const text = textOf(value)
+    const where = place.slice(0, 512)
     const key = (reference: Reference): string => formatReference(reference)
     try {
       const reference = pinned(read(text))

@@ -50,6 +50,8 @@ export interface HandlerOptions {
   readonly monotonic: () => number
   /** Requests at the same time; one more is refused. */
   readonly maxRequests: number
+  /** Bytes of bodies held at the same time; what would be more is refused. */
+  readonly maxHeld: number
   /** True from the moment of draining: connections end with their answer. */
   readonly draining: () => boolean
 }
@@ -57,7 +59,6 @@ export interface HandlerOptions {
 /** What the API server keeps for its own way home, so that it gets our answer and not its own time-out. */
 const MARGIN_MS = 300
 const LONGEST_MS = 10 * 60_000
-/** Gunzip makes at most a thousand times as much; the packed form needs no larger limit than the unpacked one. */
 const NO_BODY = 0
 
 /** The listener of `request` for some routes. */
@@ -66,6 +67,7 @@ export function handler(
   options: HandlerOptions,
 ): (request: IncomingMessage, response: ServerResponse) => void {
   let running = 0
+  const held: Held = { bytes: 0, most: options.maxHeld }
   return (request, response) => {
     const start = options.monotonic()
     const id = requestId(request.headers['x-request-id'])
@@ -90,6 +92,7 @@ export function handler(
     running += 1
     const asked = timeoutOf(url.searchParams.get('timeout')) ?? route.timeoutMs ?? 10_000
     const until = start + Math.min(asked, LONGEST_MS) - MARGIN_MS
+    const own = new Share(held)
     const call: Call = {
       id,
       url,
@@ -97,7 +100,7 @@ export function handler(
       log,
       headers: request.headers,
       left: () => until - options.monotonic(),
-      json: async () => readJson(request, route.maxBody ?? NO_BODY),
+      json: async () => readJson(request, route.maxBody ?? NO_BODY, own),
     }
     answer(route, call)
       .then(finish)
@@ -106,7 +109,39 @@ export function handler(
         log.warn({ err: error }, 'an answer was not sent')
         response.destroy()
       })
-      .finally(() => (running -= 1))
+      .finally(() => {
+        running -= 1
+        own.release()
+      })
+  }
+}
+
+/** How much all bodies together hold. */
+interface Held {
+  bytes: number
+  readonly most: number
+}
+
+/** What one request holds of it. */
+class Share {
+  readonly #held: Held
+  #bytes = 0
+
+  constructor(held: Held) {
+    this.#held = held
+  }
+
+  /** @throws ZtError OVERLOADED */
+  take(bytes: number): void {
+    this.#held.bytes += bytes
+    this.#bytes += bytes
+    if (this.#held.bytes > this.#held.most)
+      throw new ZtError('OVERLOADED', 'the service holds as many requests as it can')
+  }
+
+  release(): void {
+    this.#held.bytes -= this.#bytes
+    this.#bytes = 0
   }
 }
 
@@ -179,7 +214,11 @@ export function timeoutOf(text: string | null): number | undefined {
   return sum
 }
 
-async function readJson(request: IncomingMessage, maxBytes: number): Promise<JsonValue> {
+async function readJson(
+  request: IncomingMessage,
+  maxBytes: number,
+  share: Share,
+): Promise<JsonValue> {
   const type = (request.headers['content-type'] ?? '').split(';')[0]?.trim().toLowerCase() ?? ''
   if (type !== 'application/json' && !/^application\/[a-z0-9.-]+\+json$/.test(type))
     throw new ZtError('REQUEST_INVALID', 'the body is not called JSON', {
@@ -190,7 +229,7 @@ async function readJson(request: IncomingMessage, maxBytes: number): Promise<Jso
     throw new ZtError('REQUEST_INVALID', 'the body is packed in a way that is not read', {
       hint: 'send it as it is, or with Content-Encoding: gzip',
     })
-  const bytes = await readBody(request, maxBytes)
+  const bytes = await readBody(request, maxBytes, share)
   try {
     const plain = encoding === 'gzip' ? await unzip(bytes, { maxOutputLength: maxBytes }) : bytes
     return parseJson(plain, { maxBytes, maxDepth: 128 })
@@ -202,7 +241,11 @@ async function readJson(request: IncomingMessage, maxBytes: number): Promise<Jso
   }
 }
 
-async function readBody(request: IncomingMessage, maxBytes: number): Promise<Uint8Array> {
+async function readBody(
+  request: IncomingMessage,
+  maxBytes: number,
+  share: Share,
+): Promise<Uint8Array> {
   if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw tooLarge(maxBytes)
   const chunks: Uint8Array[] = []
   let size = 0
@@ -210,8 +253,16 @@ async function readBody(request: IncomingMessage, maxBytes: number): Promise<Uin
   await new Promise<void>((resolve, reject) => {
     request.on('data', (chunk: Uint8Array) => {
       size += chunk.length
-      if (size > maxBytes) reject(tooLarge(maxBytes))
-      else chunks.push(chunk)
+      try {
+        if (size > maxBytes) throw tooLarge(maxBytes)
+        share.take(chunk.length)
+        chunks.push(chunk)
+      } catch (error) {
+        // What still comes is read and thrown away, so that the answer gets through.
+        chunks.length = 0
+        request.removeAllListeners('data')
+        reject(error as Error)
+      }
     })
     request.on('end', resolve)
     request.on('error', reject)

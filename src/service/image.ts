@@ -4,6 +4,8 @@ import { matches, namesOf } from '../policy/match.ts'
 import type { Policy } from '../policy/policy.ts'
 import { formatReference, parseReference, type Reference } from '../registry/reference.ts'
 
+const HUB = new Set(['docker.io', 'index.docker.io', 'registry-1.docker.io'])
+
 /**
  * Reads an image reference as a container runtime does: `nginx` is `docker.io/library/nginx:latest`, letter case of the host is of no
  * meaning.
@@ -14,8 +16,9 @@ export function imageReference(text: string): Reference {
   const first = slash < 0 ? '' : text.slice(0, slash)
   const isHost = /[.:\[A-Z]/.test(first) || first === 'localhost'
   const rest = isHost ? text.slice(slash + 1) : text
-  const host = isHost ? first.toLowerCase() : 'docker.io'
-  const hub = host === 'docker.io' || host === 'index.docker.io'
+  // The port that HTTPS has anyway is no other registry.
+  const host = isHost ? first.toLowerCase().replace(/:443$/, '') : 'docker.io'
+  const hub = HUB.has(host)
   const path = hub && !rest.includes('/') ? `library/${rest}` : rest
   const reference = parseReference(`${hub ? 'docker.io' : host}/${path}`)
   return reference.tag === undefined && reference.digest === undefined

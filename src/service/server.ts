@@ -36,7 +36,7 @@ const KEEP_ALIVE_MS = 125_000
 const LIMITS = {
   maxHeaderSize: 16 << 10,
   headersTimeout: 10_000,
-  requestTimeout: 30_000,
+  requestTimeout: 15_000,
   keepAliveTimeout: KEEP_ALIVE_MS,
   connectionsCheckingInterval: 2_000,
 } as const

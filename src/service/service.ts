@@ -110,7 +110,14 @@ export async function startService(options: ServiceOptions): Promise<Service> {
       : {}),
   })
   let draining = false
-  const common = { metrics, log, monotonic, draining: () => draining, maxConnections: 20_000 }
+  const common = {
+    metrics,
+    log,
+    monotonic,
+    draining: () => draining,
+    maxConnections: 20_000,
+    maxHeld: 128 << 20,
+  }
   const askOptions = { decider, policies, metrics, layers: options.readLayers === true }
   const nonces = new Nonces({
     most: options.nonces ?? 10_000,
