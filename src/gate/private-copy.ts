@@ -81,6 +81,7 @@ export class PrivateCopy {
   readonly #name: string
   readonly #prefer: string | undefined
   #copied: string | null = null
+  #whole = false
   #child: ChildProcess | null = null
   #done = false
 
@@ -128,6 +129,11 @@ export class PrivateCopy {
   otherThan(manifest: Manifest | null): string | null {
     const key = manifest === null ? '' : listKey(manifest)
     return key === this.#copied ? null : key
+  }
+
+  /** True if every signed file was copied. */
+  get whole(): boolean {
+    return this.#whole
   }
 
   /** Lets the program start. */
@@ -178,6 +184,7 @@ export class PrivateCopy {
   ): FilesFact | null {
     switch (answer.kind) {
       case 'fact':
+        this.#whole = answer.ready
         return { ...answer.fact, manifest }
       case 'unavailable':
         return this.#failed(new ZtError('PROTECTION_UNAVAILABLE', answer.message, answer))

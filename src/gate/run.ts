@@ -1,5 +1,6 @@
 // The single owner of running a program on a model: admitted first, protected as the policy asks, and not started at all if refused.
 import { spawn, type ChildProcess } from 'node:child_process'
+import { constants } from 'node:os'
 import { resolve } from 'node:path'
 import type { NamedBytes } from '../../attestation/index.ts'
 import { ZtError } from '../error.ts'
@@ -179,6 +180,8 @@ async function runProtected(
         continue
       }
       if (other !== null) throw new ZtError('INTERNAL', 'the list that was admitted was not copied')
+      // No policy lets changed files pass; one that did would find a copy that has holes.
+      if (!copy.whole) throw new ZtError('INTERNAL', 'the copy is not whole')
       await request.decided?.(admission, level)
       const child = copy.release()
       const running = await runningChild(child, () => {
@@ -209,31 +212,12 @@ function envFor(
   return { ...env, ZT4AI_MODEL: model, ZT4AI_PROTECTION: level }
 }
 
-/** Signals by number, as shells count them. */
-const SIGNALS: Readonly<Partial<Record<NodeJS.Signals, number>>> = {
-  SIGHUP: 1,
-  SIGINT: 2,
-  SIGQUIT: 3,
-  SIGILL: 4,
-  SIGTRAP: 5,
-  SIGABRT: 6,
-  SIGBUS: 7,
-  SIGFPE: 8,
-  SIGKILL: 9,
-  SIGUSR1: 10,
-  SIGSEGV: 11,
-  SIGUSR2: 12,
-  SIGPIPE: 13,
-  SIGALRM: 14,
-  SIGTERM: 15,
-}
-
 /** Waits until the program runs. @throws ZtError IO */
 function runningChild(child: ChildProcess, after: () => void): Promise<Running> {
   const ended = new Promise<Ended>((settle) => {
     child.once('exit', (code, signal) => {
       after()
-      settle({ status: code ?? 128 + (SIGNALS[signal ?? 'SIGKILL'] ?? 0), signal })
+      settle({ status: code ?? 128 + constants.signals[signal ?? 'SIGKILL'], signal })
     })
   })
   return new Promise((take, reject) => {

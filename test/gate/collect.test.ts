@@ -65,7 +65,7 @@ class Kernel implements TsmFiles {
     if (name !== 'outblob' && name !== 'auxblob') throw failure('ENOENT')
     const data = instance.get('inblob')
     if (data === undefined) throw failure('EINVAL')
-    if (name === 'outblob') this.meanwhile(path.slice(0, path.lastIndexOf('/')), this)
+    if (name === 'outblob') this.meanwhile(path.slice(0, path.lastIndexOf('/')))
     const level = instance.get('privlevel')
     const asked = instance.get('inblob') ?? data
     const report = this.#make(asked, level === undefined ? null : Number(Buffer.from(level)))
