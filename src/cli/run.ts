@@ -14,8 +14,9 @@ import { readIgnores } from './options.ts'
 import { progressLine } from './progress.ts'
 import { writeVerdict } from './render.ts'
 import { addVerdictSigning, checkSaving, saveAdmission, type SaveOptions } from './save.ts'
+import { addVerifier, proved, type VerifierOptions } from './verifier.ts'
 
-interface Options extends QuestionOptions, Omit<SaveOptions, 'verifier'> {
+interface Options extends QuestionOptions, Omit<SaveOptions, 'verifier'>, VerifierOptions {
   readonly model: string
   readonly protection?: RunLevel
   readonly scratch?: string
@@ -40,6 +41,7 @@ Exit codes of zt4ai itself: 1 refused and not started, 2 usage error, 3 no verdi
 Examples:
   $ zt4ai run --policy policy.yaml --model ./my-model -- vllm serve {model}
   $ zt4ai run --policy policy.yaml --model ./my-model --protection private-copy --scratch /nvme -- llama-server -m {model}/model.gguf
+  $ zt4ai run --policy policy.yaml --model ./my-model --verifier https://verifier.example -- vllm serve {model}
   $ zt4ai run --policy policy.yaml --model ./my-model --evidence evidence.json --nonce $NONCE -- python serve.py
 `
 
@@ -66,7 +68,7 @@ export function command(): Command {
     .option('--scratch <dir>', 'keep the private copy on this disk instead of in memory')
     .option('--save <file>', 'write the verdict as a signed bundle before the start')
     .option('--quiet', 'say nothing if it is allowed')
-  addVerdictSigning(running)
+  addVerifier(addVerdictSigning(running))
     .addHelpText('after', HELP)
     .action((words: readonly string[], options: Options) => run(words, options))
   return running
@@ -75,7 +77,9 @@ export function command(): Command {
 async function run(words: readonly string[], options: Options): Promise<void> {
   const [program, ...rest] = words
   if (program === undefined) throw new ZtError('USAGE', 'nothing says what to run')
-  checkSaving(options)
+  // Who signs a saved verdict is another question than which service is asked.
+  const { verifier, ...saving } = options
+  checkSaving(saving)
   const path = options.model
   if (path.startsWith('oci://'))
     throw new ZtError('USAGE', 'a program needs its model on disk', {
@@ -87,7 +91,15 @@ async function run(words: readonly string[], options: Options): Promise<void> {
     signatures: options.signature,
     ignorePaths: readIgnores(path, options.ignore),
   }
-  const question = await readQuestion(pathSource(path, source), options)
+  const asked = await readQuestion(pathSource(path, source), options)
+  const remote = await proved(asked, path, verifier, options)
+  if (remote?.appraisal.result === 'deny') {
+    process.stderr.write('zt4ai: the verifier refuses\n')
+    writeVerdict(remote.appraisal.verdict, false, process.stderr)
+    process.exitCode = EXIT.refused
+    return
+  }
+  const question = remote?.question ?? asked
   const signals = new Signals()
   const line = progressLine('admitting')
   const outcome = await runModel({
@@ -111,14 +123,14 @@ async function run(words: readonly string[], options: Options): Promise<void> {
     },
     decided: async (admission, level) => {
       line.done()
-      await saveAdmission(admission, options)
+      await saveAdmission(admission, saving)
       if (options.quiet !== true) process.stderr.write(allowed(admission, level))
     },
   }).finally(() => {
     line.done()
   })
   if (!outcome.started) {
-    if (outcome.admission !== null) await saveAdmission(outcome.admission, options)
+    if (outcome.admission !== null) await saveAdmission(outcome.admission, saving)
     writeVerdict(outcome.verdict, false, process.stderr)
     signals.close()
     process.exitCode = EXIT.refused

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { createPublicKey } from 'node:crypto'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -5,6 +6,10 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { verifyEar, type NamedBytes } from '../../attestation/index.ts'
 import { bytesToBase64, bytesToHex, hexToBytes, utf8Encode } from '../../attestation/lib/index.ts'
 import { httpTransport, type Transport } from '../../src/fetch/transport.ts'
+import { admit } from '../../src/gate/admit.ts'
+import { policyFrom } from '../../src/gate/policy.ts'
+import { askVerifier } from '../../src/gate/proved.ts'
+import type { AdmitRequest, LoadedPolicy } from '../../src/gate/question.ts'
 import { savedVerdict } from '../../src/gate/saved.ts'
 import { proveTo, type Appraisal, type Proof } from '../../src/gate/verifier-client.ts'
 import { Nonces } from '../../src/service/nonces.ts'
@@ -235,6 +240,89 @@ describe('a nonce', () => {
     await at.ask(`${small.url}/v1/challenge`, { body: {} })
     const { status, json } = await at.ask(`${small.url}/v1/challenge`, { body: {} })
     expect([status, json.code]).toEqual([503, 'OVERLOADED'])
+  })
+})
+
+describe('a loader that asks a verifier', () => {
+  const loader = (): LoadedPolicy =>
+    policyFrom(
+      utf8Encode(`schema: zt4ai.policy/v1
+name: loader
+signers:
+  release: {key: {file: release.pem}}
+  verifier: {key: {file: verifier.pem}}
+rules:
+  models:
+    models: ['acme/*']
+    signed-by: {any-of: [release]}
+    machine: not-required
+    admitted: {by: [verifier], within: 5m, policy: {name: machines}}
+`),
+      (name) => utf8Encode(name === 'release.pem' ? release.publicPem : verifier.publicPem),
+    )
+  const question = (): AdmitRequest => ({
+    model: join(at.folder, 'model'),
+    name: 'acme/tiny',
+    policy: loader(),
+    at: new Date(),
+    now: new Date(),
+  })
+  const evidence = (data: Uint8Array, nonce: Uint8Array): Promise<NamedBytes> =>
+    Promise.resolve(machine(data, nonce))
+
+  it('is admitted by its answer, and by nothing less', async () => {
+    expect((await admit(question())).verdict.decision).toBe('deny')
+    const proved = await askVerifier(question(), root, { url, transport }, { evidence })
+    const { verdict } = await admit(proved.question)
+    expect(verdict.checks.filter(({ status }) => status === 'fail')).toEqual([])
+    expect(verdict.checks).toContainEqual(
+      expect.objectContaining({ id: 'model.admitted', status: 'pass' }),
+    )
+    writeFileSync(join(at.folder, 'model', 'extra.py'), 'print()\n')
+    expect((await admit(proved.question)).verdict.decision).toBe('deny')
+  })
+
+  it('is not admitted by a refusal, or by the answer of another verifier', async () => {
+    const wrong = (data: Uint8Array, nonce: Uint8Array): Promise<NamedBytes> =>
+      Promise.resolve(machine(data, nonce, '6f'.repeat(48)))
+    const refused = await askVerifier(question(), root, { url, transport }, { evidence: wrong })
+    expect(refused.appraisal.result).toBe('deny')
+    expect((await admit(refused.question)).verdict.decision).toBe('deny')
+    const other = await at.start({ key: readPrivateKey(stranger.privatePem) })
+    const foreign = await askVerifier(question(), root, { url: other.url, transport }, { evidence })
+    expect(foreign.appraisal.result).toBe('allow')
+    expect((await admit(foreign.question)).verdict.decision).toBe('deny')
+  })
+
+  it('does not use a verdict from the future', async () => {
+    const ahead = await at.start({
+      key: readPrivateKey(verifier.privatePem),
+      now: () => new Date(Date.now() + 60_000),
+    })
+    const asked = askVerifier(question(), root, { url: ahead.url, transport }, { evidence })
+    await expect(asked).rejects.toMatchObject({ message: expect.stringContaining('ahead') })
+  })
+
+  it('starts nothing where the machine has no hardware to ask, or the verifier is not there', () => {
+    writeFileSync(join(at.folder, 'verifier.pem'), verifier.publicPem)
+    const run = (service: string): { status: number | null; stdout: string; stderr: string } => {
+      const words = [
+        'run',
+        '--policy',
+        join(at.folder, 'policy.yaml'),
+        '--model',
+        join(at.folder, 'model'),
+      ]
+      const cli = new URL('../../dist/src/cli/main.js', import.meta.url).pathname
+      return spawnSync(
+        process.execPath,
+        [cli, ...words, '--name', 'acme/tiny', '--verifier', service, '--', 'echo', 'started'],
+        { encoding: 'utf8', timeout: 30_000 },
+      )
+    }
+    const gone = run('http://127.0.0.1:1')
+    expect([gone.status, gone.stdout]).toEqual([3, ''])
+    expect(gone.stderr).toContain('zt4ai: NETWORK')
   })
 })
 
