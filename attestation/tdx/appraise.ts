@@ -10,7 +10,7 @@ import { bytesToHex, equalBytes } from '../lib/bytes.ts'
 import { formatTime } from '../lib/time.ts'
 import type { Check } from '../result.ts'
 import type { QuoteFacts } from './authenticate.ts'
-import { atLeast, broken, hex, numberIn, oneOf, waivable } from './compare.ts'
+import { atLeast, broken, hex, inWords, numberIn, oneOf, waivable } from './compare.ts'
 import { checkId } from './id.ts'
 import { SGX_FLAGS, STRICT_SGX_POLICY, STRICT_TDX_POLICY, TD_ATTRIBUTES } from './policy.ts'
 import type { IntelPolicy, SgxPolicy, TdxPolicy } from './policy.ts'
@@ -287,10 +287,10 @@ const KNOWN_SGX_FLAGS = maskOf(SGX_FLAGS)
 function tdAttributes(report: TdReport, policy: Pick<TdxPolicy, 'tdAttributes'>): Check {
   const id = 'tdx.attributes'
   const problems = broken(report.tdAttributes, TD_ATTRIBUTES, policy.tdAttributes)
-  const actual = hex(report.tdAttributes)
+  const more = { expected: inWords(policy.tdAttributes), actual: hex(report.tdAttributes) }
   return problems.length === 0
-    ? pass(id, 'the attributes of the TD are accepted', { actual })
-    : fail(id, 'ATTRIBUTES', problems.join(', '), { actual })
+    ? pass(id, 'the attributes of the TD are accepted', more)
+    : fail(id, 'ATTRIBUTES', problems.join(', '), more)
 }
 
 function unknownTdAttributes(
@@ -316,9 +316,10 @@ function enclaveFlags(report: SgxReport, policy: Pick<SgxPolicy, 'flags'>): Chec
   const problems = broken(flags, SGX_FLAGS, policy.flags)
   const unknown = flags & ~KNOWN_SGX_FLAGS
   if (unknown !== 0n) problems.push(`the unknown flags ${hex(unknown)} must not be set`)
+  const more = { expected: inWords(policy.flags), actual: hex(flags) }
   return problems.length === 0
-    ? pass(id, 'the attributes of the enclave are accepted', { actual: hex(flags) })
-    : fail(id, 'ATTRIBUTES', problems.join(', '), { actual: hex(flags) })
+    ? pass(id, 'the attributes of the enclave are accepted', more)
+    : fail(id, 'ATTRIBUTES', problems.join(', '), more)
 }
 
 function xfamFixed({ xfam }: TdReport): Check {

@@ -29,6 +29,20 @@ export function broken<K extends string>(
   })
 }
 
+const asked = new WeakMap<object, string>()
+
+/** What rules ask for, for example `SEPT_VE_DISABLE set, PKS either, all others clear`. Rules are immutable, so it is made once for each. */
+export function inWords(rules: Readonly<Record<string, BitRule>>): string {
+  let words = asked.get(rules)
+  if (words === undefined) {
+    const named = Object.entries(rules).filter(([, rule]) => rule !== 'refused')
+    const each = named.map(([name, rule]) => `${name} ${rule === 'required' ? 'set' : 'either'}`)
+    words = [...each, 'all others clear'].join(', ')
+    asked.set(rules, words)
+  }
+  return words
+}
+
 /** A number as `0x…`. */
 export const hex = (value: bigint | number): string => `0x${value.toString(16)}`
 
