@@ -10,7 +10,7 @@ import {
 import type { Certificate } from '../../attestation/lib/index.ts'
 import { pae } from '../bundle/dsse.ts'
 import { describeKey } from '../bundle/keys.ts'
-import { purposeProblem } from '../bundle/purpose.ts'
+import { authorityProblem, purposeProblem } from '../bundle/purpose.ts'
 import { ZtError } from '../error.ts'
 import { signBytes } from './key.ts'
 import type { PrivateKey } from './key.ts'
@@ -36,8 +36,11 @@ export function certificateSigner(
   const given = [material.certificate, ...(material.chain ?? [])].flatMap(readPem)
   const [leaf, ...rest] = given
   if (leaf === undefined) throw new ZtError('CERT_MISSING', 'there is no certificate')
-  const purpose = purposeProblem(leaf)
-  if (purpose !== null) throw new ZtError(purpose.code, purpose.message, hintOf(purpose.hint))
+  const between = rest.filter((certificate) => !verifiedBy(certificate, certificate))
+  const [purpose] = [purposeProblem(leaf), ...between.map(authorityProblem)].filter(
+    (problem) => problem !== null,
+  )
+  if (purpose !== undefined) throw new ZtError(purpose.code, purpose.message, hintOf(purpose.hint))
   if (describeKey(leaf.publicKey).spkiSha256 !== privateKey.publicKey.spkiSha256)
     throw new ZtError('KEY_MISMATCH', "the certificate is not the key's", {
       hint: 'give the certificate that was issued for this key first, its chain after it',

@@ -315,6 +315,11 @@ describe('signing refuses what no verifier would accept', () => {
       () => refusal(issue(leaf, { issuer: middle, extKeyUsage: [SERVER] }), []),
     ],
     [
+      'one of an authority for web servers',
+      'CERT_ROLE',
+      () => refusal(leafPem, [issue(middle, { issuer: root, ca: true, extKeyUsage: [SERVER] })]),
+    ],
+    [
       'an expired one',
       'CERT_EXPIRED',
       () => refusal(leafPem, [middlePem], new Date('2050-01-01T00:00:00Z')),
