@@ -254,7 +254,7 @@ async function readSigner(options: Options): Promise<Signer> {
       ? (process.env['ZT4AI_KEY_PASSPHRASE'] ?? (await askPassphrase(`passphrase of ${key}`)))
       : undefined,
   )
-  if (privateKey.asymmetricKeyType === 'ed25519')
+  if (privateKey.publicKey.algorithm === 'ed25519')
     process.stderr.write('note: Ed25519 is an extension of zt4ai, which few other tools verify\n')
   return certificate === undefined
     ? keySigner(privateKey)
