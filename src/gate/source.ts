@@ -55,7 +55,7 @@ export function pathSource(path: string, options: PathSourceOptions = {}): Model
 
   function tarCompare(): ModelSource['compare'] {
     const disk = new Disk(path, ignorePaths, options.read)
-    const archive = new Archive(path, [SIGNATURE_NAME, ...ignorePaths])
+    const archive = new Archive(path, ignorePaths)
     return (manifest, request) => {
       // one file: the archive itself was signed, not what is in it
       const [only, second] = manifest.resources
@@ -85,6 +85,8 @@ class Archive {
         hashType,
         allowSymlinks,
         ignorePaths: this.#ignorePaths,
+        // a file of this name; a directory of it is the model's
+        ownSignature: SIGNATURE_NAME,
         reportIgnored: ignorePaths ?? [],
         sniff: true,
         ...(shardSize === undefined ? {} : { shardSize }),

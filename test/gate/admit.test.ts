@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import fc from 'fast-check'
@@ -676,4 +677,20 @@ it('the list that is loaded is the one that the verdict is about', async () => {
     expect(admission.manifest?.serialization.method).toBe('files')
     expect(admission.manifest?.root).toBe(admission.verdict.subject.digest?.sha256)
   }
+})
+
+it('an archive hides nothing under the name of its signature', async () => {
+  const policy = at.policy(SOURCE.replace('machine: {any-of: [prod]}', 'machine: not-required'))
+  const { bytes } = await at.signature('release')
+  const pack = async (): Promise<string[]> => {
+    const archive = join(at.folder, 'model.tar')
+    execFileSync('tar', ['-C', at.model, '-cf', archive, '.'])
+    const bundles = [{ name: 'release.sig', bytes }]
+    return failing(await at.ask({ model: archive, policy, bundles }))
+  }
+  expect(await pack()).toEqual([])
+  rmSync(join(at.model, 'model.sig'))
+  mkdirSync(join(at.model, 'model.sig'))
+  at.write('model.sig/evil.py', 'import os\n')
+  expect(await pack()).toContain('model.extra-files FILE_EXTRA')
 })
