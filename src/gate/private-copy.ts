@@ -79,10 +79,9 @@ export class PrivateCopy {
   readonly #tools: Tools
   readonly #place: Place
   readonly #name: string
-  readonly #prefer: string | undefined
+  readonly #child: ChildProcess
   #copied: string | null = null
   #whole = false
-  #child: ChildProcess | null = null
   #done = false
 
   private constructor(
@@ -94,17 +93,18 @@ export class PrivateCopy {
     this.#request = request
     this.#mode = mode
     this.#tools = tools
-    this.#prefer = prefer
     const { path, options, surroundings } = request
     const base = pathSource(path, options)
     this.#name = shownAs(path)
     this.#place = claimPlace(showingIn(surroundings), tools)
     this.model = join(this.#place.path, this.#name)
+    // It loads its code while we verify signatures.
+    this.#child = this.#start()
     this.source = {
       subject: base.subject,
       bundles: (watch) => base.bundles(watch),
       compare: (manifest, watch) =>
-        this.#child === null && (prefer === undefined || listKey(manifest) === prefer)
+        this.#copied === null && (prefer === undefined || listKey(manifest) === prefer)
           ? this.#compare(manifest, watch)
           : base.compare(manifest, watch),
     }
@@ -139,7 +139,6 @@ export class PrivateCopy {
   /** Lets the program start. */
   release(): ChildProcess {
     const child = this.#child
-    if (child === null) throw new ZtError('INTERNAL', 'nothing was copied')
     const control = child.stdio[3] as Duplex
     control.end('go\n')
     ;(child.stdio[4] as Duplex).destroy()
@@ -151,13 +150,12 @@ export class PrivateCopy {
     if (this.#done) return
     this.#done = true
     const child = this.#child
-    if (child !== null && child.exitCode === null && child.signalCode === null)
-      child.kill('SIGKILL')
+    if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL')
     this.#place.release()
   }
 
   async #compare(manifest: Manifest, watch: CompareRequest): Promise<FilesFact | null> {
-    const child = this.#start()
+    const child = this.#child
     this.#copied = listKey(manifest)
     const stop = (): void => {
       child.kill('SIGKILL')
@@ -232,7 +230,6 @@ export class PrivateCopy {
     // What goes wrong is told by its end, or was found out before.
     child.on('error', () => undefined)
     for (const pipe of [child.stdio[3], child.stdio[4]]) pipe?.on('error', () => undefined)
-    this.#child = child
     return child
   }
 }
