@@ -289,8 +289,14 @@ function answer(incoming: http.IncomingMessage, asked: Asked): HttpResponse {
     },
     discard() {
       // A short rest is read, so that the connection can be used again; a long one is not worth it.
-      if (Number(headers['content-length'] ?? Infinity) > 65_536) incoming.destroy()
-      else incoming.resume()
+      let left = 65_536 - Number(headers['content-length'] ?? 0)
+      if (left < 0) incoming.destroy()
+      else
+        incoming.on('data', (chunk: Uint8Array) => {
+          // Only where no length was told can more come than fits.
+          if (headers['content-length'] === undefined && (left -= chunk.length) < 0)
+            incoming.destroy()
+        })
     },
   }
 }
