@@ -1,15 +1,18 @@
 import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { saveVerdict } from '../../src/gate/saved.ts'
 import { parseReference } from '../../src/registry/reference.ts'
-import { fetchReferrers } from '../../src/registry/referrers.ts'
+import { attach, BUNDLE_TYPE, fetchBundles, fetchReferrers } from '../../src/registry/referrers.ts'
 import { Cache } from '../../src/service/cache.ts'
 import { repositories } from '../../src/service/repositories.ts'
+import type { Verdict } from '../../src/verdict.ts'
 import { readPrivateKey } from '../../src/sign/key.ts'
 import { utf8Encode } from '../../attestation/lib/index.ts'
 import type { RegistrySwitches } from '../fakes/registry.ts'
 import { imageVolume, pod, reviewOf } from './fixtures.ts'
-import { policyText, pushTar, recorder, stranger, world, type World } from './world.ts'
+import type { Party } from '../fakes/authority.ts'
+import { policyText, pushTar, recorder, signerOf, stranger, world, type World } from './world.ts'
 
 let at: World
 beforeEach(async () => {
@@ -269,7 +272,6 @@ describe('a verdict in the registry', () => {
     await admit(first.url, good, 'layers')
     await expect.poll(() => bundles(good)).toBe(2)
     const bad = await pushTar(at, 'models/other', { by: null })
-    const { attach, BUNDLE_TYPE, fetchBundles } = await import('../../src/registry/referrers.ts')
     const from = parseReference(good)
     const to = parseReference(bad)
     const manifest = await at.repository(to).manifest(to.digest ?? '')
@@ -314,6 +316,47 @@ describe('a verdict in the registry', () => {
     expect(await allowed(url, model)).toBe('allowed')
     expect((await admit(url, model, 'layers')).json).toMatchObject({ result: 'allow' })
     expect(await bundles(model)).toBe(1)
+  })
+})
+
+describe('a rule that asks for the verdict of somebody else', () => {
+  it('finds it among what is attached to the model', async () => {
+    const model = await at.push('models/good')
+    const first = await at.start()
+    const { json } = await at.ask(`${first.url}/v1/admit`, { body: { reference: model } })
+    const path = join(at.folder, 'second.yaml')
+    writeFileSync(join(at.folder, 'ci.pem'), recorder.publicPem)
+    writeFileSync(
+      path,
+      policyText()
+        .replace('name: cluster', 'name: second')
+        .replace('rules:', '  ci: {key: {file: ci.pem}}\nrules:')
+        .replace(
+          '    manifest-only',
+          '    admitted: {by: [ci], within: 1h, policy: {name: cluster}}\n    manifest-only',
+        ),
+    )
+    const { url } = await at.start({ policies: [path], denyMaxAgeMs: 0 })
+    expect(await allowed(url, model)).toContain('NOT_ADMITTED')
+    const reference = parseReference(model)
+    const to = at.repository(reference)
+    const manifest = await to.manifest(reference.digest ?? '')
+    const attachVerdict = async (by: Party): Promise<void> => {
+      await attach(to, {
+        subject: {
+          mediaType: manifest?.mediaType ?? '',
+          digest: reference.digest ?? '',
+          size: manifest?.bytes.length ?? 0,
+        },
+        mediaType: BUNDLE_TYPE,
+        content: await saveVerdict(json.verdict as Verdict, { signer: signerOf(by) }),
+        annotations: {},
+      })
+    }
+    await attachVerdict(stranger)
+    expect(await allowed(url, model)).toContain('NOT_ADMITTED')
+    await attachVerdict(recorder)
+    expect(await allowed(url, model)).toBe('allowed')
   })
 })
 

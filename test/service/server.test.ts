@@ -5,7 +5,10 @@ import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { connect as secureConnect } from 'node:tls'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { timeoutOf } from '../../src/service/http.ts'
+import { timeoutOf, type Route } from '../../src/service/http.ts'
+import { openLog } from '../../src/service/log.ts'
+import { Metrics } from '../../src/service/metrics.ts'
+import { listen } from '../../src/service/server.ts'
 import type { Service } from '../../src/service/service.ts'
 import { party } from '../fakes/authority.ts'
 import { imageVolume, pod, reviewOf } from './fixtures.ts'
@@ -242,6 +245,44 @@ describe('those who hold connections', () => {
         socket.write(`x-${String(line)}: ${'y'.repeat(1000)}\r\n`)
     })
     expect(answer).toMatch(/^HTTP\/1.1 4\d\d/)
+  })
+})
+
+describe('bodies', () => {
+  it('that together are more than is held at one time are refused, and given back', async () => {
+    const metrics = new Metrics()
+    const log = openLog({ write: () => undefined }, 'error')
+    const echo: Route = {
+      method: 'POST',
+      path: '/echo',
+      maxBody: 1 << 20,
+      handle: async (call) => ({ status: 200, body: { read: typeof (await call.json()) } }),
+    }
+    const listening = await listen({
+      metrics,
+      log,
+      monotonic: () => performance.now(),
+      draining: () => false,
+      maxRequests: 100,
+      maxHeld: 300_000,
+      maxConnections: 100,
+      address: { host: '127.0.0.1', port: 0 },
+      routes: [echo],
+    })
+    const body = JSON.stringify({ padding: 'x'.repeat(200_000) })
+    const slow = http.request(`${listening.url}/echo`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', 'content-length': body.length },
+    })
+    slow.write(body.slice(0, 190_000))
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    expect((await at.ask(`${listening.url}/echo`, { body })).status).toBe(503)
+    slow.on('error', () => undefined)
+    slow.destroy()
+    await expect
+      .poll(async () => (await at.ask(`${listening.url}/echo`, { body })).status)
+      .toBe(200)
+    await listening.close(100)
   })
 })
 
