@@ -1,6 +1,6 @@
-// Makes a fresh clone ready: installs what the lock file names if it isn't there, then builds what changed.
+// Makes a fresh clone ready: installs what the lock file names if it isn't there, then builds what changed (of the projects named, or all).
 import { spawnSync } from 'node:child_process'
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createHash } from 'node:crypto'
 import { fileURLToPath } from 'node:url'
 
@@ -34,4 +34,9 @@ if (!existsSync(mark) || readFileSync(mark, 'utf8') !== lock) {
   ])
   writeFileSync(mark, lock)
 }
-run(process.execPath, [`${root}/node_modules/typescript/bin/tsc`, '-b', ...process.argv.slice(2)])
+
+// `--clean`: what is packed must hold nothing of sources that are no longer there.
+const projects = process.argv.slice(2).filter((argument) => argument !== '--clean')
+if (projects.length < process.argv.length - 2)
+  rmSync(`${root}/dist`, { recursive: true, force: true })
+run(process.execPath, [`${root}/node_modules/typescript/bin/tsc`, '-b', ...projects])

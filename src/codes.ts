@@ -10,10 +10,12 @@ export const CODES = {
   NETWORK: 'a server could not be reached or its answer was cut off',
   REFERENCE_INVALID: 'an OCI reference is not well-formed',
   REGISTRY_AUTH: 'the registry refused the credentials',
-  REGISTRY_ANSWER: 'the registry answered in a way that the distribution specification does not allow',
+  REGISTRY_ANSWER:
+    'the registry answered in a way that the distribution specification does not allow',
   REGISTRY_NOT_FOUND: 'the registry does not have it',
   ARTIFACT_INVALID: 'an OCI artifact does not have a form that a model can have',
-  IMAGE_UNCOVERED: 'a container image holds the model, and more that no signature of the model covers',
+  IMAGE_UNCOVERED:
+    'a container image holds the model, and more that no signature of the model covers',
   LAYER_PATH: 'the path of a layer is missing, ambiguous or not canonical',
   REGISTRY_DIGEST: 'the registry sent bytes that do not have the digest that was asked for',
   BUNDLE_INVALID: 'the file is not a signature bundle in the form of OpenSSF Model Signing',
@@ -64,7 +66,8 @@ export const CODES = {
   SAFETENSORS_INVALID: 'the safetensors header is not well-formed',
   ISSUER_MISMATCH: 'the identity was vouched for by another issuer than the one that was asked for',
   LOG_ENTRY_MISSING: 'a keyless signature has no transparency log entry',
-  LOG_ENTRY_INVALID: 'a transparency log entry does not have its form, or has fields that nothing covers',
+  LOG_ENTRY_INVALID:
+    'a transparency log entry does not have its form, or has fields that nothing covers',
   LOG_ENTRY_DUPLICATE: 'a transparency log entry is repeated',
   LOG_UNKNOWN: 'the transparency log is not one that the trusted root names for that time',
   LOG_UNVERIFIED: 'the proof that the transparency log holds the entry does not verify',
@@ -107,7 +110,8 @@ export const CODES = {
   VERDICT_INVALID: 'the file is not a verdict, or contradicts itself',
   VERDICT_SUBJECT: 'the verdict is about no digest, so it can not be signed',
   REPLAY_INVALID: 'the record of a verdict is not well-formed',
-  EVIDENCE_UNAVAILABLE: 'what the decision rests on could not be had in time, so nothing was decided and nothing is allowed',
+  EVIDENCE_UNAVAILABLE:
+    'what the decision rests on could not be had in time, so nothing was decided and nothing is allowed',
   OVERLOADED: 'the service has more to do than it can, and did not begin with this',
   DIGEST_REQUIRED: 'a model is named by a tag, which can mean another model later',
   SOURCE_UNDECIDABLE: 'a model comes from a place where nothing names its content by digest',

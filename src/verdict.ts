@@ -1,10 +1,10 @@
 // The single owner of the verdict: the one answer, allow or deny, with every check that led to it.
-import type { Check as CheckOf, CheckStatus, InputDigest } from '../attestation/index.ts'
+import type { Check as CheckOf, CheckStatus } from '../attestation/index.ts'
 import type { Code } from './codes.ts'
 import { EVIDENCE_HINT, HINTS } from './hints.ts'
 
 export type Check = CheckOf<Code>
-export type { CheckStatus, InputDigest }
+export type { CheckStatus }
 
 /** How far the bytes stay protected after the check. Reached and reported, never assumed. Weakest first. */
 export const PROTECTIONS = ['none', 'start', 'private-copy', 'fsverity', 'in-memory'] as const

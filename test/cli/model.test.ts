@@ -83,6 +83,7 @@ it('signs, verifies, and refuses after one byte changed', () => {
       message: 'weights.bin: not as signed',
       expected: expect.stringMatching(/^sha256:/) as unknown,
       actual: expect.stringMatching(/^sha256:/) as unknown,
+      hint: expect.any(String) as unknown,
     },
   ])
   writeFileSync(join(path, 'weights.bin'), 'weights')

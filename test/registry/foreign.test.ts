@@ -25,6 +25,8 @@ type Entry =
   | readonly [name: string, text: string]
   | { readonly name: string; readonly type: 'symlink' | 'link' | 'directory'; readonly to?: string }
 
+const nameOf = (entry: Entry): string => ('type' in entry ? entry.name : entry[0])
+
 async function tar(entries: readonly Entry[]): Promise<Buffer> {
   const archive = pack()
   for (const entry of entries) {
@@ -232,7 +234,7 @@ describe('refused', () => {
       [
         [
           ['etc/x', '# tiny\n'],
-          ...all.filter(([name]) => name !== 'models/README.md'),
+          ...all.filter((entry) => nameOf(entry) !== 'models/README.md'),
           { name: 'models/README.md', type: 'link', to: 'etc/x' },
         ],
       ],
