@@ -35,6 +35,13 @@ export async function registrySource(
   reference: Reference,
   options: RegistrySourceOptions = {},
 ): Promise<RegistrySource> {
+  // Where milliseconds count, what is attached is asked for together with the manifest: both are found by the digest.
+  const early =
+    options.manifestOnly === true && reference.digest !== undefined
+      ? fetchBundles(repository, reference.digest)
+      : undefined
+  // Whoever asks for the bundles gets the error; without a manifest nobody does.
+  early?.catch(() => undefined)
   const manifest = await repository.manifest(manifestPart(reference))
   if (manifest === undefined) {
     throw new ZtError('REGISTRY_NOT_FOUND', 'the registry has no such model', {
@@ -50,7 +57,7 @@ export async function registrySource(
     artifact,
     subject: { name, reference: formatReference(pinned) },
     async bundles(): Promise<readonly NamedBytes[]> {
-      const found = await fetchBundles(repository, manifest.digest)
+      const found = await (early ?? fetchBundles(repository, manifest.digest))
       return found.map(({ digest, bytes }) => ({
         name: `${formatReference(pinned)} referrer ${digest}`,
         bytes,
