@@ -261,7 +261,7 @@ async function readBody(
         // What still comes is read and thrown away, so that the answer gets through.
         chunks.length = 0
         request.removeAllListeners('data')
-        reject(error)
+        reject(error instanceof Error ? error : new Error(String(error)))
       }
     })
     request.on('end', resolve)
