@@ -131,4 +131,11 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 // Node.js itself would exit with 1, which means that a verdict was reached.
 process.on('uncaughtException', giveUp)
 
+// It would exit with 13 where nothing is left that could still bring the answer.
+let answered = false
+process.on('exit', (code) => {
+  if (!answered && code === 13) fail(new ZtError('INTERNAL', 'the work ended without an answer'))
+})
+
 await main(process.argv.slice(2)).catch(fail)
+answered = true

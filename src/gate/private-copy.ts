@@ -161,9 +161,12 @@ export class PrivateCopy {
       child.kill('SIGKILL')
     }
     watch.signal?.addEventListener('abort', stop, { once: true })
+    const answers = child.stdio[4] as Duplex
     try {
       ;(child.stdio[3] as Duplex).write(`${JSON.stringify(this.#plan(manifest))}\n`)
-      for await (const line of createInterface(child.stdio[4] as Duplex)) {
+      // Node drains the pipes of a child that has ended, and lines of a stream that has ended already never end.
+      const lines = answers.readableEnded || answers.destroyed ? [] : createInterface(answers)
+      for await (const line of lines) {
         const answer = JSON.parse(line) as StageAnswer
         if (answer.kind === 'progress') watch.onProgress?.(answer.progress)
         else return this.#answered(answer, manifest)
