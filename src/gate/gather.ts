@@ -5,6 +5,7 @@ import { ZtError } from '../error.ts'
 import type { Manifest } from '../model/manifest.ts'
 import { rulesFor } from '../policy/evaluate.ts'
 import type { FilesFact, SignatureFact } from '../policy/facts.ts'
+import type { Rule } from '../policy/policy.ts'
 import type { VerdictInput } from '../verdict.ts'
 import type { AdmitRequest, CompareRequest, Gathered, ModelSource, Recorded } from './question.ts'
 import { appraiseEvidence } from './appraise.ts'
@@ -34,7 +35,7 @@ export async function gather(request: AdmitRequest): Promise<Gathered> {
   const bundles = distinct([...(await source.bundles(watch)), ...(request.bundles ?? [])])
   const examined = await examineBundles(policy, rules, bundles, at)
   const files =
-    rules.length === 0 ? [] : await compareAll(source, listsOf(examined.signatures), watch)
+    rules.length === 0 ? [] : await compareAll(source, listsOf(examined.signatures), rules, watch)
   const appraised = appraiseEvidence(
     {
       policy: resolved,
@@ -127,6 +128,7 @@ function rootsOf(signatures: readonly SignatureFact[]): string[] {
 async function compareAll(
   source: ModelSource,
   lists: readonly Manifest[],
+  rules: readonly Rule[],
   watch: CompareRequest,
 ): Promise<FilesFact[]> {
   const found: FilesFact[] = []
@@ -134,7 +136,9 @@ async function compareAll(
     const fact = await source.compare(manifest, watch)
     if (fact !== null) found.push(fact)
   }
-  const whole = source.whole === undefined ? [] : await source.whole(watch)
+  // Where no rule accepts that route, its refusal would only hide what is really wrong.
+  const asked = rules.some(({ manifestOnly }) => manifestOnly.includes('manifest-digest'))
+  const whole = asked && source.whole !== undefined ? await source.whole(watch) : []
   return [...found, ...whole]
 }
 

@@ -17,21 +17,31 @@ export function checkFiles(rule: Rule, fact: FilesFact | null): readonly Check[]
       skip('model.formats', 'not judged: nothing was compared'),
     ]
   }
-  return [...signedFiles(rule, fact), extraFiles(rule, fact), formats(rule, fact)]
+  if (fact.route === 'manifest-digest') {
+    const why = 'not judged: the registry’s manifest was signed, and no list of files'
+    return [
+      route(rule, fact),
+      skip('model.files', why),
+      skip('model.extra-files', why),
+      skip('model.formats', why),
+    ]
+  }
+  return [route(rule, fact), ...signedFiles(fact), extraFiles(rule, fact), formats(rule, fact)]
 }
 
-function signedFiles(rule: Rule, fact: FilesFact): readonly Check[] {
-  const { result, route } = fact
-  const checks: Check[] = []
-  if (isManifestRoute(route) && !rule.manifestOnly.includes(route)) {
-    checks.push(
-      fail('model.route', 'ROUTE_NOT_ALLOWED', `the files were not read: the route was ${route}`, {
+function route(rule: Rule, { route }: FilesFact): Check {
+  return isManifestRoute(route) && !rule.manifestOnly.includes(route)
+    ? fail('model.route', 'ROUTE_NOT_ALLOWED', `the files were not read: the route was ${route}`, {
         expected: ['files', 'streamed', ...rule.manifestOnly].join(' or '),
         actual: route,
         hint: `\`manifest-only: [${route}]\` in the rule accepts it; the loader must then check the bytes`,
-      }),
-    )
-  } else checks.push(pass('model.route', ROUTE_WORDS[route], { actual: route }))
+      })
+    : pass('model.route', ROUTE_WORDS[route], { actual: route })
+}
+
+function signedFiles(fact: FilesFact): readonly Check[] {
+  const { result } = fact
+  const checks: Check[] = []
   const problems = result.checks.filter(({ id }) => !OWN.test(id))
   const broken = problems.filter(({ status }) => status === 'fail').length
   const { missing, changed } = result

@@ -198,10 +198,7 @@ export class Decider {
         subject: source.subject,
         bundles: () => Promise.resolve(bundles),
         compare: (manifest, request) => timed(source.compare(manifest, request)),
-        // Where no rule accepts that route, its refusal would only hide what is really wrong.
-        ...(source.whole !== undefined && byDigest(question, source)
-          ? { whole: source.whole.bind(source) }
-          : {}),
+        ...(source.whole === undefined ? {} : { whole: source.whole.bind(source) }),
       },
       policy: policy.loaded,
       at,
@@ -311,12 +308,6 @@ function untilExemptionEnds({ loaded }: ActivePolicy, now: Date): number {
     .map(({ expires }) => Date.parse(expires) - now.getTime())
     .filter((left) => left > 0)
   return Math.min(Number.MAX_SAFE_INTEGER, ...ends)
-}
-
-function byDigest({ policy }: Question, { subject }: RegistrySource): boolean {
-  return rulesFor(policy.loaded.resolved.policy, subject).some(([, { manifestOnly }]) =>
-    manifestOnly.includes('manifest-digest'),
-  )
 }
 
 /** Everything that is thrown means that there is no answer. */

@@ -86,6 +86,37 @@ function once(path: string, options: IdentifyOptions): Run {
   return { seconds, wall: (performance.now() - at) / 1000, perCpu: SIZE / cpu }
 }
 
+/** Seconds that a thread for each core needs to read and hash these files with bare calls of node:fs and node:crypto: the limit of what can be had here. */
+function bare(files: readonly string[]): number {
+  const script = `
+    import { createHash } from 'node:crypto'
+    import { openSync, readSync } from 'node:fs'
+    import { parentPort, Worker, workerData } from 'node:worker_threads'
+    const [, source, ...files] = process.argv
+    if (workerData === null) {
+      const workers = Array.from({ length: ${CORES} }, (_, i) => new Worker(new URL(source), { argv: [], workerData: files.filter((_, k) => k % ${CORES} === i) }))
+      await Promise.all(workers.map((worker) => new Promise((resolve) => worker.once('message', resolve))))
+      const at = performance.now()
+      await Promise.all(workers.map((worker) => new Promise((resolve) => { worker.once('message', resolve); worker.postMessage('go') })))
+      console.log((performance.now() - at) / 1000)
+      process.exit()
+    }
+    parentPort.postMessage('ready')
+    parentPort.once('message', () => {
+      const buffer = Buffer.allocUnsafeSlow(256 * 1024)
+      for (const file of workerData) {
+        const fd = openSync(file)
+        const hash = createHash('sha256')
+        for (let n = readSync(fd, buffer); n > 0; n = readSync(fd, buffer)) hash.update(buffer.subarray(0, n))
+        hash.digest()
+      }
+      parentPort.postMessage('done')
+    })`
+  const source = `data:text/javascript,${encodeURIComponent(script)}`
+  const args = ['--input-type=module', '-e', `await import(process.argv[1])`, source, ...files]
+  return Number(execFileSync(process.execPath, args, { encoding: 'utf8' }))
+}
+
 /** Seconds of a command, from start to end. */
 function command(name: string, args: readonly string[]): number {
   const at = performance.now()
@@ -154,6 +185,15 @@ for (const [what, path, options] of [
   compareRates(what, `${CORES} x openssl`, [ours, single], 0.9)
   compareRates('  what the cores give together', `openssl -multi ${CORES}`, [ours, multi], null)
 }
+compareRates(
+  '  beside bare read and hash on all cores',
+  'node:crypto',
+  inTurns(
+    () => once(several, {}).seconds,
+    () => bare(parts),
+  ),
+  null,
+)
 // Processor time, which other work on the machine does not take: what the copy out of the page cache and all else costs beside bare hashing.
 compareRates(
   '  for each second of processor time',
@@ -225,10 +265,15 @@ if (process.argv.includes('--strict') && rows.some(({ ok }) => ok === false)) pr
 
 /** MB at most of one run of the command line, all threads. */
 function peak(args: readonly string[]): number {
-  const tell = `process.on('exit', () => console.error('peak ' + process.resourceUsage().maxRSS))`
+  // Not `maxRSS`: that of a new process begins with the one that started it.
+  const tell = `import { readFileSync } from 'node:fs'
+    process.on('exit', () => console.error('peak ' + /VmHWM:\\s+(\\d+)/.exec(readFileSync('/proc/self/status', 'latin1'))[1]))`
   const { stderr, status } = spawnSync(process.execPath, [CLI, ...args], {
     encoding: 'utf8',
-    env: { ...process.env, NODE_OPTIONS: `--import=data:text/javascript,${encodeURI(tell)}` },
+    env: {
+      ...process.env,
+      NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(tell)}`,
+    },
   })
   if (status !== 0) throw new Error(`zt4ai ${args[0] ?? ''} failed: ${stderr.slice(0, 200)}`)
   const kilobytes = [...stderr.matchAll(/^peak (\d+)$/gm)].map((match) => Number(match[1]))

@@ -478,7 +478,11 @@ describe('files', () => {
       ['    protection', '    manifest-only: [manifest-digest]\n    protection'],
       ['machine: {any-of: [prod]}', 'machine: not-required'],
     )
-    expect(judged({ files: [fact], signatures: [signed(digest)] }, source).decision).toBe('allow')
+    const allowed = judged({ files: [fact], signatures: [signed(digest)] }, source)
+    expect(allowed.decision).toBe('allow')
+    // what nobody looked at is never called passed
+    for (const id of ['model.files', 'model.extra-files', 'model.formats'])
+      expect(allowed.checks.find((check) => check.id === id)?.status).toBe('skip')
     expect(judged({ files: [fact], signatures: [signed(ROOT)] }, source).decision).toBe('deny')
     expect(
       judged({ files: [{ ...fact, route: 'files' }], signatures: [signed(digest)] }, source)
