@@ -103,19 +103,24 @@ describe.runIf(haveShared)('certificates', () => {
     ['milan vlek', SAMPLES.vlek, 8],
     ['turin', turin, 8],
   ] as const
-  // one chain bit by bit; of the others one bit of each byte, another one from byte to byte
-  it.each(chains)('%s: bits of every certificate flipped', (_, load, stride) => {
-    const { chain, at } = load()
-    for (const [index, cert] of chain.entries()) {
-      expect(soundWith(chain, index, cert.der, at)).toBe(1)
-      let accepted = 0
-      for (let bit = 0; bit < cert.der.length * 8; bit += stride) {
-        const chosen = stride === 1 ? bit : bit + ((bit >> 3) % 8)
-        accepted += soundWith(chain, index, flipped(cert.der, chosen), at)
+  // One chain bit by bit; of the others one bit of each byte, another one from byte to byte: `ZT4AI_EXHAUSTIVE=1` asks for all.
+  it.each(chains)(
+    '%s: bits of every certificate flipped',
+    { timeout: 600_000 },
+    (_, load, usual) => {
+      const { chain, at } = load()
+      const stride = process.env['ZT4AI_EXHAUSTIVE'] === '1' ? 1 : usual
+      for (const [index, cert] of chain.entries()) {
+        expect(soundWith(chain, index, cert.der, at)).toBe(1)
+        let accepted = 0
+        for (let bit = 0; bit < cert.der.length * 8; bit += stride) {
+          const chosen = stride === 1 ? bit : bit + ((bit >> 3) % 8)
+          accepted += soundWith(chain, index, flipped(cert.der, chosen), at)
+        }
+        expect(accepted).toBe(0)
       }
-      expect(accepted).toBe(0)
-    }
-  })
+    },
+  )
 
   it.each(chains)('%s: every certificate cut at every length, and bytes appended', (_, load) => {
     const { chain } = load()
