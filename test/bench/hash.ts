@@ -237,9 +237,13 @@ for (const [what, path] of [
     absent(what, 'model_signing')
     continue
   }
+  const signature = join(folder, 'peer.sig')
   const [ours, other] = inTurns(
-    () => once(path, {}).wall,
-    () => command('model_signing', ['digest', path]),
+    () => command(process.execPath, [CLI, 'sign', path, '--key', SECRET, '--signature', signature]),
+    () =>
+      command('model_signing', [
+        ...['sign', 'key', path, '--private_key', SECRET, '--signature', signature],
+      ]),
   )
   rows.push({
     what,
