@@ -62,6 +62,18 @@ export interface TrustworthinessVector {
   readonly 'sourced-data': number
 }
 
+/** AR4SI §2.3.2: 99 is "cryptographic validation failed". Of evidence that did not authenticate. */
+export const UNAUTHENTICATED: TrustworthinessVector = {
+  'instance-identity': 99,
+  configuration: 99,
+  executables: 99,
+  'file-system': 99,
+  hardware: 99,
+  'runtime-opaque': 99,
+  'storage-opaque': 99,
+  'sourced-data': 99,
+}
+
 export interface AttestationResult {
   readonly schema: 'zt4ai.attestation/v1'
   readonly platform: Platform

@@ -4,8 +4,10 @@ import type { Endorsements } from '../endorsements.ts'
 import type { Evidence } from '../evidence.ts'
 import { mergeEndorsements } from '../evidence/collect.ts'
 import type { Expected } from '../expected.ts'
-import { sha256Hex, utf8Encode } from '../lib/bytes.ts'
+import { sha256Hex } from '../lib/bytes.ts'
 import { formatTime } from '../lib/time.ts'
+import { policyDigest } from '../policy-digest.ts'
+import { UNAUTHENTICATED } from '../result.ts'
 import type { AttestationResult, Check, InputDigest, TrustworthinessVector } from '../result.ts'
 import type { TrustRoot } from '../roots.ts'
 import { appraiseSnp } from './appraise.ts'
@@ -82,34 +84,6 @@ export function attestSnp(
     checks: all,
     vector: vectorOf(appraisal.checks, appraisal.waived),
   }
-}
-
-const digests = new WeakMap<SnpPolicy, string>()
-
-/** SHA-256 of the policy with all its defaults, as JSON; bytes as hex, wide numbers in decimal. */
-function policyDigest(policy: SnpPolicy): string {
-  const known = digests.get(policy)
-  if (known !== undefined) return known
-  const text = JSON.stringify(policy, (_, value: unknown) => {
-    if (typeof value === 'bigint') return value.toString()
-    if (value instanceof Uint8Array) return Buffer.from(value).toString('hex')
-    return value
-  })
-  const digest = sha256Hex(utf8Encode(text))
-  digests.set(policy, digest)
-  return digest
-}
-
-/** AR4SI §2.3.2: 99 is "cryptographic validation failed". */
-const UNAUTHENTICATED: TrustworthinessVector = {
-  'instance-identity': 99,
-  configuration: 99,
-  executables: 99,
-  'file-system': 99,
-  hardware: 99,
-  'runtime-opaque': 99,
-  'storage-opaque': 99,
-  'sourced-data': 99,
 }
 
 /** AR4SI values (draft-ietf-rats-ar4si §2.3.3), from what the checks said. A claim that nothing was compared for is 0. */

@@ -5,8 +5,10 @@ import type { Endorsements, EventLog } from '../endorsements.ts'
 import { AttestationError } from '../error.ts'
 import type { Evidence } from '../evidence.ts'
 import type { Expected } from '../expected.ts'
-import { bytesToHex, sha256Hex, utf8Encode } from '../lib/bytes.ts'
+import { sha256Hex, utf8Encode } from '../lib/bytes.ts'
 import { formatTime } from '../lib/time.ts'
+import { policyDigest } from '../policy-digest.ts'
+import { UNAUTHENTICATED } from '../result.ts'
 import type { AttestationResult, Check, InputDigest, TrustworthinessVector } from '../result.ts'
 import { VENDOR_ROOTS } from '../roots.ts'
 import type { TrustRoot } from '../roots.ts'
@@ -151,34 +153,6 @@ function union<T extends { readonly sha256: string }>(
 ): readonly T[] {
   if (a.length === 0 || b.length === 0) return a.length === 0 ? b : a
   return [...new Map([...a, ...b].map((item) => [item.sha256, item])).values()]
-}
-
-const digests = new WeakMap<IntelPolicy, string>()
-
-/** SHA-256 of the policy with all its defaults, as JSON; bytes as hex, wide numbers in decimal. */
-function policyDigest(policy: IntelPolicy): string {
-  const known = digests.get(policy)
-  if (known !== undefined) return known
-  const text = JSON.stringify(policy, (_, value: unknown) => {
-    if (typeof value === 'bigint') return value.toString()
-    if (value instanceof Uint8Array) return bytesToHex(value)
-    return value
-  })
-  const digest = sha256Hex(utf8Encode(text))
-  digests.set(policy, digest)
-  return digest
-}
-
-/** AR4SI §2.3.2: 99 is "cryptographic validation failed". */
-const UNAUTHENTICATED: TrustworthinessVector = {
-  'instance-identity': 99,
-  configuration: 99,
-  executables: 99,
-  'file-system': 99,
-  hardware: 99,
-  'runtime-opaque': 99,
-  'storage-opaque': 99,
-  'sourced-data': 99,
 }
 
 /** Which part of the vector a check speaks for, by the first word of its id that fits. */
