@@ -316,16 +316,4 @@ describe('what verification loads', () => {
       ),
     ).toEqual([])
   })
-
-  it('starts in at most three times what node takes to start', () => {
-    const time = (args: readonly string[]): number => {
-      const start = process.hrtime.bigint()
-      spawnSync(process.execPath, args)
-      return Number(process.hrtime.bigint() - start)
-    }
-    const best = (args: readonly string[]): number =>
-      Math.min(...Array.from({ length: 7 }, () => time(args)))
-    const bare = best(['-e', '0'])
-    expect(best([MAIN, 'verify', path, '--key', pub])).toBeLessThanOrEqual(3 * bare)
-  })
 })

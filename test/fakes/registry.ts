@@ -28,8 +28,8 @@ export interface RegistrySwitches {
   noRanges?: boolean
   /** Sends blobs without an end. */
   endless?: boolean
-  /** Sends the first byte of a blob, and nothing more. */
-  stalledBlobs?: boolean
+  /** Sends the first byte of a blob of more bytes than this, and nothing more. */
+  stalledAbove?: number
   /** Answers this many PATCH requests with 503 before reading them. */
   failUploads?: number
   /** Says after each PATCH that it kept one byte. */
@@ -97,7 +97,7 @@ export async function startRegistry(switches: RegistrySwitches = {}): Promise<Re
       authorization: request.headers.authorization,
     })
     if (switches.delayMs !== undefined)
-      await new Promise((resolve) => setTimeout(resolve, switches.delayMs))
+      await new Promise((resolve) => setTimeout(resolve, switches.delayMs).unref())
     if (url.pathname === '/token') {
       token(request, url, response)
       return
@@ -314,7 +314,8 @@ export async function startRegistry(switches: RegistrySwitches = {}): Promise<Re
       }
       response.on('drain', more)
       more()
-    } else if (switches.stalledBlobs === true) response.write(sent.subarray(0, 1))
+    } else if (sent.length > (switches.stalledAbove ?? Infinity))
+      response.write(sent.subarray(0, 1))
     else if ((switches.cutBlobs ?? 0) > 0) {
       switches.cutBlobs = (switches.cutBlobs ?? 0) - 1
       response.write(sent.subarray(0, sent.length >> 1), () => request.socket.destroy())

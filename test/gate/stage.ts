@@ -131,7 +131,7 @@ function started(child: ChildProcess): Started {
     stdout: () => stdout,
     stderr: () => stderr,
     seen: async (text) => {
-      for (let i = 0; i < 1000; i++) {
+      for (let i = 0; i < 5000; i++) {
         if (stdout.includes(text)) return
         if (child.exitCode !== null) break
         await wait(10)

@@ -31,7 +31,7 @@ async function registry(
   const transport = httpTransport({
     plainHttp: true,
     sleep: () => Promise.resolve(),
-    idleTimeoutMs: 2000,
+    idleTimeoutMs: 20_000,
   })
   open.push({ double, transport })
   return {

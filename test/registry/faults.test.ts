@@ -256,7 +256,7 @@ describe('on the command line', () => {
     mkdirSync(at('into'), { recursive: true })
     const refused = await run(['pull', reference, at('into/model'), '--key', at('other.pem')])
     expect([refused.code, readdirSync(at('into'))]).toEqual([1, []])
-    double.switches.delayMs = 300
+    double.switches.stalledAbove = 1_000_000
     const child = spawn(process.execPath, [
       MAIN,
       'pull',

@@ -76,11 +76,15 @@ export class Shelf {
     return { path, signature: new Uint8Array(readFileSync(signature)), manifest }
   }
 
-  repository(host: string, name: string, more: { chunkSize?: number } = {}): Repository {
+  repository(
+    host: string,
+    name: string,
+    more: { chunkSize?: number; idleTimeoutMs?: number } = {},
+  ): Repository {
     const transport = httpTransport({
       plainHttp: true,
       sleep: () => Promise.resolve(),
-      idleTimeoutMs: 2000,
+      idleTimeoutMs: more.idleTimeoutMs ?? 20_000,
     })
     this.#transports.push(transport)
     return openRepository(host, name, {

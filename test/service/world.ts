@@ -132,7 +132,7 @@ export function omsStatement(files: readonly { path: string; sha256: string }[])
 export async function world(switches: RegistrySwitches = {}): Promise<World> {
   const folder = mkdtempSync(join(tmpdir(), 'zt4ai-service-'))
   const registry = await startRegistry(switches)
-  const transport = httpTransport({ plainHttp: true, attempts: 1, idleTimeoutMs: 2000 })
+  const transport = httpTransport({ plainHttp: true, attempts: 1, idleTimeoutMs: 20_000 })
   const repository = ({
     host,
     repository: name,

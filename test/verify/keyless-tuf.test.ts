@@ -27,7 +27,7 @@ async function fetchFrom(tuf: FakeTuf, root = tuf.root): Promise<Uint8Array> {
     cachePath: join(directory, `cache-${count}`),
     mirror: { url: tuf.url, rootPath },
     retries: 0,
-    timeoutMs: 2000,
+    timeoutMs: 20_000,
   })
 }
 

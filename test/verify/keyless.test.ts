@@ -429,9 +429,8 @@ describe('log entries', () => {
       'rekor',
     ]) {
       checkpoint.envelope = `${note}\n\n\u2014 ${name} ${key}`
-      const before = performance.now()
+      // As a pattern the longest of them would never end.
       expect(await refusal(fake, { made, material })).toEqual(['LOG_UNVERIFIED'])
-      expect(performance.now() - before).toBeLessThan(1000)
     }
   })
 

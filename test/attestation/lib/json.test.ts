@@ -107,28 +107,14 @@ describe('parseJson', () => {
     expect(parseJsonRaw('[1]', limits).members.size).toBe(0)
   })
 
-  it('reads a manifest of 20,000 files in well under a second, and doubling it does not quadruple the time', () => {
-    const make = (count: number): Uint8Array =>
-      utf8Encode(
-        JSON.stringify({
-          resources: Array.from({ length: count }, (_, i) => ({
-            name: `d/f-${i}`,
-            algorithm: 'sha256',
-            digest: 'ab'.repeat(32),
-          })),
-        }),
-      )
-    const cost = (bytes: Uint8Array): number => {
-      const start = performance.now()
-      parseJson(bytes, { maxBytes: 1 << 26 })
-      return performance.now() - start
-    }
-    const [small, large] = [make(20_000), make(80_000)]
-    cost(small)
-    const first = Math.min(cost(small), cost(small), cost(small))
-    const second = Math.min(cost(large), cost(large))
-    expect(first).toBeLessThan(1000)
-    expect(second).toBeLessThan(first * 16 + 100)
+  it('reads a manifest of 100,000 files', () => {
+    const resources = Array.from({ length: 100_000 }, (_, i) => ({
+      name: `d/f-${i}`,
+      algorithm: 'sha256',
+      digest: 'ab'.repeat(32),
+    }))
+    const text = JSON.stringify({ resources })
+    expect(JSON.stringify(parseJson(utf8Encode(text), { maxBytes: 1 << 26 }))).toBe(text)
   })
 })
 
