@@ -42,7 +42,8 @@ interface Options extends QuestionOptions, SaveOptions {
 }
 
 const HELP = `
-Nothing is fetched: evidence must bring its endorsements (zt4ai attest EVIDENCE --save FILE puts both into one file).
+No endorsements are fetched: evidence must bring its own (zt4ai attest EVIDENCE --save FILE puts both into one file).
+Of a model in a registry, what is attached to it is read: signatures, saved verdicts and, without --evidence, evidence.
 Exit codes: 0 allowed, 1 refused, 2 usage error, 3 no verdict could be reached (so nothing is allowed).
 
 Examples:

@@ -1,4 +1,4 @@
-// The single owner of `zt4ai attach`: a bundle (signature, saved verdict, statement) beside a model in a registry.
+// The single owner of `zt4ai attach`: a bundle (signature, saved verdict, statement) or evidence beside a model in a registry.
 import { Command } from 'commander'
 import { decodeBundle, MAX_BUNDLE } from '../bundle/bundle.ts'
 import { decodeStatement } from '../bundle/statement.ts'
@@ -7,6 +7,7 @@ import {
   BUNDLE_TYPE,
   bundleAnnotations,
   createdAnnotation,
+  EVIDENCE_TYPE,
   IMAGE_MANIFEST,
 } from '../registry/referrers.ts'
 import { formatReference } from '../registry/reference.ts'
@@ -14,14 +15,15 @@ import { interruptible, readBytes } from './options.ts'
 import { addRegistry, type RegistryOptions } from './registry-options.ts'
 import { connect, openReference } from './registry.ts'
 
-const EVIDENCE_TYPE = 'application/vnd.zt4ai.evidence.v1+json'
-
 const HELP = `
 A bundle is attached in cosign's layout. An evidence file gets its own media type. Nothing is verified here: whoever reads it verifies.
+Attached evidence is a recording, which answers no nonce that is made later: admit, promote, pull and serve read it where a rule asks for a
+machine and nobody gave evidence, and it counts where that machine says \`nonce: not-required\`. Save it with its endorsements first.
 
 Examples:
   $ zt4ai attach ./my-model/model.sig oci://registry.example/team/my-model@sha256:DIGEST
   $ zt4ai attach verdict.bundle oci://registry.example/team/my-model:v1
+  $ zt4ai attest report.bin --endorsements chain.pem --save evidence.json && zt4ai attach evidence.json oci://registry.example/team/my-model:v1
 `
 
 /** The command. */

@@ -115,7 +115,8 @@ async function judgeOf(
       async onDisk(path) {
         const model: ModelSource = { ...pathSource(path), subject: source.subject }
         const bundles = [...recorded.bundles, ...(question.bundles ?? [])]
-        return (await admit({ ...question, model, bundles })).verdict
+        const { evidence } = recorded
+        return (await admit({ ...question, model, bundles, evidence })).verdict
       },
     }
   }

@@ -20,7 +20,7 @@ const MAX_BUNDLES = 256
  * @throws ZtError where a fact can't be established either way: see `admit`
  */
 export async function gather(request: AdmitRequest): Promise<Gathered> {
-  const { policy, evidence = [], endorsements = [], challenge, keyDigest } = request
+  const { policy, endorsements = [], challenge, keyDigest } = request
   const { resolved } = policy
   const source = typeof request.model === 'string' ? pathSource(request.model) : request.model
   const subject =
@@ -34,6 +34,7 @@ export async function gather(request: AdmitRequest): Promise<Gathered> {
   const rules = rulesFor(resolved.policy, subject).map(([, rule]) => rule)
   const bundles = distinct([...(await source.bundles(watch)), ...(request.bundles ?? [])])
   const examined = await examineBundles(policy, rules, bundles, at)
+  const evidence = await evidenceFor(request.evidence ?? [], source, rules, watch)
   const files =
     rules.length === 0 ? [] : await compareAll(source, listsOf(examined.signatures), rules, watch)
   const appraised = appraiseEvidence(
@@ -81,6 +82,20 @@ export async function gather(request: AdmitRequest): Promise<Gathered> {
 /** Verdicts are about whole seconds, so everything is judged for one. */
 function wholeSeconds(date: Date): Date {
   return new Date(Math.floor(date.getTime() / 1000) * 1000)
+}
+
+/**
+ * The caller's evidence. Without any, what lies beside the model, if a rule asks for a machine: recorded evidence, which answers no nonce that
+ * is made now, so that it counts only where the policy takes recordings.
+ */
+async function evidenceFor(
+  given: readonly NamedBytes[],
+  source: ModelSource,
+  rules: readonly Rule[],
+  watch: CompareRequest,
+): Promise<readonly NamedBytes[]> {
+  if (given.length > 0 || source.evidence === undefined) return given
+  return rules.some(({ machines }) => machines !== null) ? source.evidence(watch) : []
 }
 
 /** Each bundle once, whatever it is called. */

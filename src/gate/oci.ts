@@ -8,7 +8,7 @@ import { readArtifact, type Artifact } from '../registry/artifact.ts'
 import type { FetchedManifest, Repository } from '../registry/client.ts'
 import { compareLayers, compareStreamed, whyNotFromManifest } from '../registry/layers.ts'
 import { formatReference, manifestPart, type Reference } from '../registry/reference.ts'
-import { fetchBundles } from '../registry/referrers.ts'
+import { fetchBundles, fetchEvidence, fetchReferrers } from '../registry/referrers.ts'
 import type { CompareRequest, ModelSource } from './question.ts'
 
 export interface RegistrySource extends ModelSource {
@@ -16,6 +16,7 @@ export interface RegistrySource extends ModelSource {
   readonly pinned: Reference & { readonly digest: string }
   readonly manifest: FetchedManifest
   readonly artifact: Artifact
+  evidence(request: CompareRequest): Promise<readonly NamedBytes[]>
 }
 
 export interface RegistrySourceOptions {
@@ -36,9 +37,14 @@ export async function registrySource(
   options: RegistrySourceOptions = {},
 ): Promise<RegistrySource> {
   // Where milliseconds count, what is attached is asked for together with the manifest: both are found by the digest.
+  let listed: ReturnType<typeof fetchReferrers> | undefined
+  const referrers = (digest: string): ReturnType<typeof fetchReferrers> =>
+    (listed ??= fetchReferrers(repository, digest))
+  const bundlesOf = (digest: string): ReturnType<typeof fetchBundles> =>
+    fetchBundles(repository, digest, referrers(digest))
   const early =
     options.manifestOnly === true && reference.digest !== undefined
-      ? fetchBundles(repository, reference.digest)
+      ? bundlesOf(reference.digest)
       : undefined
   // Whoever asks for the bundles gets the error; without a manifest nobody does.
   early?.catch(() => undefined)
@@ -57,11 +63,20 @@ export async function registrySource(
     artifact,
     subject: { name, reference: formatReference(pinned) },
     async bundles(): Promise<readonly NamedBytes[]> {
-      const found = await (early ?? fetchBundles(repository, manifest.digest))
+      const found = await (early ?? bundlesOf(manifest.digest))
       return found.map(({ digest, bytes }) => ({
         name: `${formatReference(pinned)} referrer ${digest}`,
         bytes,
       }))
+    },
+    async evidence(): Promise<readonly NamedBytes[]> {
+      try {
+        const { digest } = manifest
+        const found = await fetchEvidence(repository, digest, referrers(digest))
+        return found.map((one) => ({ name: one.digest, bytes: one.bytes }))
+      } catch (error) {
+        throw unavailable(error, formatReference(pinned))
+      }
     },
     async compare(model: Manifest, request: CompareRequest): Promise<FilesFact | null> {
       const why = whyNotFromManifest(artifact, model)
@@ -103,6 +118,17 @@ export async function registrySource(
       ])
     },
   }
+}
+
+/** What a registry does not send is neither there nor missing: no verdict, and so no refusal that anybody may keep. */
+function unavailable(error: unknown, path: string): unknown {
+  if (!(error instanceof ZtError) || ['INTERRUPTED', 'TOO_LARGE'].includes(error.code)) return error
+  const where = error.path === undefined ? '' : ` (${error.path})`
+  return new ZtError(
+    'EVIDENCE_UNAVAILABLE',
+    `the evidence attached to the model can't be read: ${error.code}: ${error.message}${where}`,
+    { path, hint: error.hint ?? 'try again, or give evidence with --evidence FILE', cause: error },
+  )
 }
 
 function factOf(

@@ -6,9 +6,11 @@ import {
   attach,
   BUNDLE_TYPE,
   bundleAnnotations,
+  EVIDENCE_TYPE,
   fetchReferrers,
   IMAGE_MANIFEST,
   putReferrer,
+  REFERRER_LIMITS,
   type Referrer,
 } from '../registry/referrers.ts'
 import type { RegistrySource } from './oci.ts'
@@ -38,7 +40,7 @@ export interface Promoted {
 }
 
 /**
- * Promotes. What calls this must have an allow verdict over exactly `source`. Every attached bundle travels along as it is, byte for byte;
+ * Promotes. What calls this must have an allow verdict over exactly `source`. Every attached bundle and evidence travels along as it is, byte for byte;
  * anything else that is attached is not what was admitted, and stays.
  */
 export async function promoteModel(options: PromoteOptions): Promise<Promoted> {
@@ -58,14 +60,14 @@ export async function promoteModel(options: PromoteOptions): Promise<Promoted> {
     size: manifest.bytes.length,
   }
   let attached = 0
-  for (const referrer of (await fetchReferrers(from, manifest.digest)).filter(isBundle)) {
+  for (const referrer of (await fetchReferrers(from, manifest.digest)).filter(travels)) {
     await move([...(referrer.config === undefined ? [] : [referrer.config]), ...referrer.layers])
     const { mediaType, bytes } = referrer.manifest
     const { annotations } = referrer
     await putReferrer(to, subject.digest, {
       mediaType: mediaType || IMAGE_MANIFEST,
       bytes,
-      artifactType: BUNDLE_TYPE,
+      artifactType: referrer.layers[0]?.mediaType ?? BUNDLE_TYPE,
       annotations,
     })
     attached += 1
@@ -81,8 +83,11 @@ export async function promoteModel(options: PromoteOptions): Promise<Promoted> {
   return { digest: manifest.digest, ...counts, attached }
 }
 
-function isBundle({ layers: [layer, second] }: Referrer): boolean {
-  return layer?.mediaType === BUNDLE_TYPE && second === undefined
+function travels({ layers: [layer, second] }: Referrer): boolean {
+  if (layer === undefined || second !== undefined) return false
+  // One that claims to be larger is no evidence; one that is larger than it claims is not copied.
+  const evidence = layer.mediaType === EVIDENCE_TYPE && layer.size <= REFERRER_LIMITS.evidenceBytes
+  return evidence || layer.mediaType === BUNDLE_TYPE
 }
 
 async function moveBlob(

@@ -21,6 +21,11 @@ export interface ModelSource {
   /** Every bundle found beside the model, of whatever kind (signature, saved verdict, reference values). Candidates only. */
   bundles(request: CompareRequest): Promise<readonly NamedBytes[]>
   /**
+   * Evidence found beside the model, each piece by its digest. Candidates only. Asked where a rule wants a machine and the caller gave no
+   * evidence. What is not known to be there or not is an error, never an empty list.
+   */
+  evidence?(request: CompareRequest): Promise<readonly NamedBytes[]>
+  /**
    * Compares what is there with a signed list whose signature verified. Asked once for each different list. Null where this source
    * can't compare with it (a registry whose layers would have to be pulled for that).
    */
@@ -66,7 +71,7 @@ export interface AdmitRequest {
   readonly now: Date
   /** Bundles beside those that the source finds: signatures, saved verdicts, statements of reference values, in any order. */
   readonly bundles?: readonly NamedBytes[]
-  /** Evidence of the machine; several are alternatives. */
+  /** Evidence of the machine; several are alternatives. Without any, what the source finds beside the model. */
   readonly evidence?: readonly NamedBytes[]
   readonly endorsements?: readonly NamedBytes[]
   readonly challenge?: Challenge

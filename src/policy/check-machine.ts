@@ -25,12 +25,15 @@ export function checkMachine(
     return [skip('machine.evidence', 'the rule asks for no attested machine')]
   const machine = fact === null ? undefined : resolved.policy.machines.get(fact.machine)
   if (fact === null || machine === undefined || !rule.machines.includes(fact.machine)) {
+    const recordings = rule.machines.some(
+      (name) => resolved.policy.machines.get(name)?.nonce === false,
+    )
     return [
       fail('machine.evidence', 'EVIDENCE_MISSING', 'no evidence of an attested machine', {
         expected: rule.machines
           .map((name) => `${name} (${resolved.policy.machines.get(name)?.platform ?? ''})`)
           .join(' or '),
-        hint: 'give the evidence of the machine with --evidence FILE (`zt4ai collect` reads it on the machine itself)',
+        hint: `give the evidence of the machine with --evidence FILE (\`zt4ai collect\` reads it on the machine itself)${recordings ? ', or attach it to the model in its registry (`zt4ai attach`)' : ''}`,
       }),
     ]
   }
@@ -157,7 +160,7 @@ function nonce({ binding: fact }: EvidenceFact, machine: Machine): Check {
       {
         expected: 'a nonce that was asked for',
         actual: actual ?? 'none',
-        hint: 'ask with a nonce of your own (--nonce HEX), or write `nonce: not-required` for recorded evidence',
+        hint: 'ask the machine with a nonce of your own (--nonce HEX, --evidence FILE), or write `nonce: not-required` for recorded evidence, such as what is attached to a model',
       },
     )
   return expected === actual

@@ -7,6 +7,8 @@ import { eachOf } from './parallel.ts'
 import { descriptorOf, textsOf, type Descriptor } from './descriptor.ts'
 
 export const BUNDLE_TYPE = 'application/vnd.dev.sigstore.bundle.v0.3+json'
+/** The layer of an evidence file (schema zt4ai.evidence/v1). */
+export const EVIDENCE_TYPE = 'application/vnd.zt4ai.evidence.v1+json'
 export const IMAGE_MANIFEST = 'application/vnd.oci.image.manifest.v1+json'
 const IMAGE_INDEX = 'application/vnd.oci.image.index.v1+json'
 export const EMPTY_TYPE = 'application/vnd.oci.empty.v1+json'
@@ -20,6 +22,8 @@ export const REFERRER_LIMITS = {
   manifestBytes: 32 << 20,
   bundles: 256,
   bundleBytes: 256 << 20,
+  evidence: 64,
+  evidenceBytes: 32 << 20,
 } as const
 /** Requests at the same time: each answer may be large. */
 const PARALLEL = 8
@@ -81,8 +85,12 @@ async function fromApi(repository: Repository, digest: string): Promise<Descript
   return found
 }
 
-function tooMany(repository: Repository, digest: string): ZtError {
-  return new ZtError('TOO_LARGE', `more than ${REFERRER_LIMITS.descriptors} referrers`, {
+function tooMany(
+  repository: Repository,
+  digest: string,
+  what = `${REFERRER_LIMITS.descriptors} referrers`,
+): ZtError {
+  return new ZtError('TOO_LARGE', `more than ${what}`, {
     path: `${repository.host}/${repository.name}@${digest}`,
     hint: 'remove what is attached and not needed',
   })
@@ -112,44 +120,90 @@ export async function fetchReferrers(
   return found.sort((a, b) => (a.manifest.digest < b.manifest.digest ? -1 : 1))
 }
 
-/** The Sigstore bundles attached to `digest`, bytes checked against their digests. Their content proves nothing until it is verified. */
-export async function fetchBundles(
+/** The content of one thing that is attached, by the digest of its bytes. */
+export interface AttachedContent {
+  readonly digest: string
+  readonly bytes: Uint8Array
+}
+
+/**
+ * The Sigstore bundles attached to `digest`, bytes checked against their digests. Their content proves nothing until it is verified.
+ * @param referrers what `fetchReferrers` gave for the same digest, where somebody asked already
+ */
+export function fetchBundles(
   repository: Repository,
   digest: string,
-): Promise<readonly { readonly digest: string; readonly bytes: Uint8Array }[]> {
-  const referrers = await fetchReferrers(repository, digest)
-  const wanted = new Set(
-    referrers.flatMap(({ layers }) =>
-      layers.flatMap((layer) => (layer.mediaType === BUNDLE_TYPE ? [layer.digest] : [])),
-    ),
-  )
-  if (wanted.size > REFERRER_LIMITS.bundles) throw tooMany(repository, digest)
-  const found = new Map<string, Uint8Array>()
-  let left: number = REFERRER_LIMITS.bundleBytes
-  await eachOf([...wanted], PARALLEL, async (layer) => {
-    const bytes = await bundleBlob(repository, layer, left)
-    left -= bytes?.length ?? 0
-    if (left < 0) throw tooMany(repository, digest)
-    if (bytes !== undefined) found.set(layer, bytes)
-  })
-  return [...wanted].flatMap((layer) => {
-    const bytes = found.get(layer)
-    return bytes === undefined ? [] : [{ digest: layer, bytes }]
+  referrers = fetchReferrers(repository, digest),
+): Promise<readonly AttachedContent[]> {
+  const { bundles, bundleBytes } = REFERRER_LIMITS
+  return contents(repository, digest, referrers, BUNDLE_TYPE, {
+    number: bundles,
+    bytes: bundleBytes,
+    what: 'bundles',
   })
 }
 
-/** A bundle that is gone is as one that was never attached. */
-async function bundleBlob(
+/** The evidence attached to `digest`, in the same way: candidates, of which only their content says whether they are any. */
+export function fetchEvidence(
   repository: Repository,
   digest: string,
-  most: number,
+  referrers = fetchReferrers(repository, digest),
+): Promise<readonly AttachedContent[]> {
+  const { evidence, evidenceBytes } = REFERRER_LIMITS
+  return contents(repository, digest, referrers, EVIDENCE_TYPE, {
+    number: evidence,
+    bytes: evidenceBytes,
+    what: 'pieces of evidence',
+  })
+}
+
+/** Layers of one media type, which the referrer's own digest covers, each once. Nothing else that is said of them is believed. */
+async function contents(
+  repository: Repository,
+  digest: string,
+  referrers: Promise<readonly Referrer[]>,
+  mediaType: string,
+  most: { readonly number: number; readonly bytes: number; readonly what: string },
+): Promise<readonly AttachedContent[]> {
+  const wanted = new Set(
+    (await referrers).flatMap(({ layers }) =>
+      layers.flatMap((layer) => (layer.mediaType === mediaType ? [layer.digest] : [])),
+    ),
+  )
+  if (wanted.size > most.number) throw tooMany(repository, digest, `${most.number} ${most.what}`)
+  const found = new Map<string, Uint8Array>()
+  let bytes = 0
+  await eachOf([...wanted], PARALLEL, async (layer) => {
+    const content = await wholeBlob(repository, layer, (more) => {
+      bytes += more
+      if (bytes > most.bytes)
+        throw tooMany(repository, digest, `${most.bytes} bytes of ${most.what}`)
+    })
+    if (content !== undefined) found.set(layer, content)
+  })
+  return [...wanted].flatMap((layer) => {
+    const content = found.get(layer)
+    return content === undefined ? [] : [{ digest: layer, bytes: content }]
+  })
+}
+
+/** A blob that is gone is as one that was never attached. `count` is told of every byte before it is kept. */
+async function wholeBlob(
+  repository: Repository,
+  digest: string,
+  count: (bytes: number) => void,
 ): Promise<Uint8Array | undefined> {
+  const chunks: Uint8Array[] = []
   try {
-    return await repository.blob(digest, Math.max(0, most))
+    for await (const chunk of repository.blobStream(digest, Number.MAX_SAFE_INTEGER)) {
+      count(chunk.length)
+      chunks.push(chunk)
+    }
   } catch (error) {
     if (error instanceof ZtError && error.code === 'REGISTRY_NOT_FOUND') return undefined
     throw error
   }
+  return new Uint8Array(Buffer.concat(chunks))
 }
 
 export interface Attachment {
@@ -180,7 +234,7 @@ export function createdAnnotation(created: Date): Record<string, string> {
 
 /**
  * Uploads an attachment as a referrer, in exactly cosign's layout, and keeps the fallback tag where the registry needs it. Content that is
- * attached already is not attached again. Gives the referrer's digest.
+ * attached already as what it is is not attached again. Gives the referrer's digest.
  */
 export async function attach(repository: Repository, attachment: Attachment): Promise<string> {
   const layer: Descriptor = {
@@ -194,7 +248,8 @@ export async function attach(repository: Repository, attachment: Attachment): Pr
     once(attachment.content.subarray(offset)),
   )
   const there = (await fetchReferrers(repository, attachment.subject.digest)).find(
-    ({ layers: [only, second] }) => only?.digest === layer.digest && second === undefined,
+    ({ layers: [only, second] }) =>
+      only?.digest === layer.digest && only.mediaType === layer.mediaType && second === undefined,
   )
   if (there !== undefined) return there.manifest.digest
   const { mediaType, digest, size } = attachment.subject

@@ -19,7 +19,7 @@ import type { Log } from './log.ts'
 import type { CacheOutcome, Metrics } from './metrics.ts'
 import { ANCHORS, type ActivePolicy } from './policies.ts'
 import { WorkQueue } from './queue.ts'
-import { recordVerdict, sharedVerdict, type SharedVerdicts } from './record.ts'
+import { recordVerdict, restsOnMachine, sharedVerdict, type SharedVerdicts } from './record.ts'
 
 /** `manifest-only` never reads a layer: for what must be answered in milliseconds. */
 export type Reading = 'manifest-only' | 'layers'
@@ -198,6 +198,7 @@ export class Decider {
         subject: source.subject,
         bundles: () => Promise.resolve(bundles),
         compare: (manifest, request) => timed(source.compare(manifest, request)),
+        evidence: (request) => timed(source.evidence(request)),
         ...(source.whole === undefined ? {} : { whole: source.whole.bind(source) }),
       },
       policy: policy.loaded,
@@ -270,6 +271,8 @@ export class Decider {
     // What a manifest decides is decided as fast as a saved verdict is read: only what was read is worth keeping.
     if (recorder === undefined || verdict.decision !== 'allow' || files?.route !== 'streamed')
       return
+    // No replica would use it, so that every new one would only fill the registry.
+    if (restsOnMachine(verdict)) return
     recordVerdict(repository, source, verdict, attached, recorder).then(
       (written) => {
         if (written) metrics.record('written')

@@ -70,8 +70,13 @@ function stands(
     at.getTime() - made >= 0 &&
     at.getTime() - made <= maxAgeMs &&
     !expiredBetween(policy, made, at.getTime()) &&
-    verdict.checks.every(({ id, status }) => !id.startsWith('machine.') || status === 'skip')
+    !restsOnMachine(verdict)
   )
+}
+
+/** What one machine proved says nothing about any other, and nothing later. */
+export function restsOnMachine({ checks }: Verdict): boolean {
+  return checks.some(({ id, status }) => id.startsWith('machine.') && status !== 'skip')
 }
 
 /** An exemption that ended since may be what it rested on. */
