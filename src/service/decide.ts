@@ -211,7 +211,9 @@ export class Decider {
     metrics.phase('registry', registryMs / 1000)
     metrics.phase('verify', Math.max(0, gatheredAt - began - registryMs) / 1000)
     metrics.phase('policy', (monotonic() - gatheredAt) / 1000)
-    if (shared === undefined) return this.#keep(question, source, admission.verdict, 'miss')
+    // A saved verdict says nothing of the name by which rules were selected, so it stands for the model's own name alone.
+    const own = name === undefined || name === ownName(reference)
+    if (shared === undefined || !own) return this.#keep(question, source, admission.verdict, 'miss')
     const saved = await sharedVerdict(bundles, source, policy, shared, at)
     if (admission.verdict.decision === 'deny' && saved.verdict !== null)
       return this.#keep(question, source, saved.verdict, 'saved')
@@ -230,8 +232,7 @@ export class Decider {
         hint: 'name it with --registry, or move the model to one that is named',
       }
     const written = formatReference(pinned(reference))
-    const last = reference.repository.slice(reference.repository.lastIndexOf('/') + 1)
-    const subject = { name: name ?? last, reference: written }
+    const subject = { name: name ?? ownName(reference), reference: written }
     if (rulesFor(policy.loaded.resolved.policy, subject).length > 0) return undefined
     const at = now()
     const nowhere = {
@@ -283,6 +284,11 @@ export class Decider {
       },
     )
   }
+}
+
+/** What a model is called where nobody says: the last part of its repository, as the registry's source has it. */
+function ownName({ repository }: Reference): string {
+  return repository.slice(repository.lastIndexOf('/') + 1)
 }
 
 /** Subject digest, policy digest and anchors say everything that a decision rests on but the time; the name and the repository select rules. */

@@ -97,6 +97,13 @@ export async function review(
     options.metrics.verdict('deny', error.code, policy.name, 'enforce')
     return reply(uid, false, { message: `zt4ai can't read this request: ${error.message}` })
   }
+  if (asked.operation === 'CREATE' || asked.operation === 'UPDATE') {
+    if (!isObject(asked.object)) {
+      options.metrics.verdict('deny', 'REVIEW_INVALID', policy.name, 'enforce')
+      const message = `zt4ai can't read this request: a ${asked.operation} without an object`
+      return reply(uid, false, { message })
+    }
+  }
   const { policy: rules } = policy.loaded.resolved
   const namespace = asked.namespace ?? ''
   const mode = modeOf(rules, namespace)
@@ -121,6 +128,29 @@ export async function review(
   )
   for (const outcome of outcomes) account(outcome, mode, policy, about, options.metrics, log)
   return answer(uid, what, outcomes, mode, policy)
+}
+
+/**
+ * The denial where the policy that the webhook's path names is not there: a bare 404 would reach people as "the server could not find the
+ * requested resource".
+ * @throws ZtError REVIEW_INVALID
+ */
+export function withoutPolicy(
+  body: JsonValue,
+  wanted: string,
+  there: readonly string[],
+  metrics: Metrics,
+): ReviewResponse | null {
+  let uid: string
+  try {
+    uid = envelope(body, '$').request.uid
+  } catch (error) {
+    if (error instanceof AttestationError) return null
+    throw error
+  }
+  metrics.verdict('deny', 'REQUEST_INVALID', 'none', 'enforce')
+  const message = `zt4ai denies: there is no policy of the name ${wanted.slice(0, 256)}\n  what to do: let the webhook's path end in /validate or in one of: ${there.join(', ')}`
+  return reply(uid, false, { message: message.split('\n').map(clean).join('\n') })
 }
 
 /** The models that are new: what an update leaves as it was is not asked about again, so that an object can always be cleaned up. */

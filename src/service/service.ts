@@ -8,12 +8,12 @@ import { keySigner, type PrivateKey } from '../sign/key.ts'
 import { ask, MAX_ASK } from './ask.ts'
 import { Decider, type Reading } from './decide.ts'
 import { Events, MAX_EVENTS } from './events.ts'
-import { busy, type Route } from './http.ts'
+import { busy, refusal, type Route } from './http.ts'
 import { openLog, type Level, type Log } from './log.ts'
 import { Metrics } from './metrics.ts'
 import { Nonces } from './nonces.ts'
 import { Policies, type ActivePolicy } from './policies.ts'
-import { MAX_REVIEW, review } from './review.ts'
+import { MAX_REVIEW, review, withoutPolicy } from './review.ts'
 import { listen, type Address, type Listening } from './server.ts'
 import { ServerCertificate, type CertificateFiles } from './tls.ts'
 import { Token } from './token.ts'
@@ -133,13 +133,15 @@ export async function startService(options: ServiceOptions): Promise<Service> {
       path: '/validate/*',
       maxBody: MAX_REVIEW,
       handle: async (call) => {
-        const policy = policyOf(policies, call.rest)
-        if (policy === undefined)
-          return {
-            status: 404,
-            body: { code: 'REQUEST_INVALID', message: 'there is no policy of this name' },
-          }
         const body = await call.json()
+        const policy = policyOf(policies, call.rest)
+        if (policy === undefined) {
+          const names = policies.all().map(({ name }) => encodeURIComponent(name))
+          const denial = withoutPolicy(body, call.rest, names, metrics)
+          return denial === null
+            ? refusal(404, 'REQUEST_INVALID', 'there is no policy of this name')
+            : { status: 200, body: denial }
+        }
         return {
           status: 200,
           body: await review(body, policy, { decider, metrics }, () => call.left(), call.log),

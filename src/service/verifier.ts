@@ -182,6 +182,15 @@ function insisting(admission: Admission, digest: string, bound: boolean): Admiss
       message: 'the evidence is not bound to this nonce, model and key',
       hint: 'ask the hardware for the report data that `zt4ai binding` prints',
     })
+  // A rule without a machine would allow it on any, this one included, whatever its evidence says: nothing here was judged by it.
+  if (!verdict.checks.some(({ id }) => id.startsWith('evidence.')))
+    problems.push({
+      id: 'appraisal.machine',
+      status: 'fail',
+      code: 'EVIDENCE_REFUSED',
+      message: refusedEvidence(admission),
+      hint: 'a verifier answers for a machine: name it under `machine` in the rule that is to allow this',
+    })
   if (verdict.subject.digest?.sha256 !== digest)
     problems.push({
       id: 'appraisal.model',
@@ -194,6 +203,15 @@ function insisting(admission: Admission, digest: string, bound: boolean): Admiss
   if (problems.length === 0) return admission
   const refused = makeVerdict({ ...verdict, checks: [...verdict.checks, ...problems] })
   return { ...admission, verdict: refused, manifest: null, files: null }
+}
+
+/** Why the machine's evidence did not count. */
+function refusedEvidence({ facts }: Admission): string {
+  const checks = facts.evidence.flatMap(({ result }) => (result.accepted ? [] : result.checks))
+  const first = checks.find(({ status }) => status === 'fail')
+  return first === undefined
+    ? 'the rule that allows the model asks for no machine'
+    : `the rule that allows the model asks for no machine, and the evidence is refused: ${first.message} (${first.code})`
 }
 
 async function answer(
