@@ -3,7 +3,7 @@ import { modelBinding } from './binding.ts'
 import type { ModelBinding } from './binding.ts'
 import { fail, pass, skip } from './check.ts'
 import { bytesToHex, equalBytes, isZero } from './lib/bytes.ts'
-import type { Check } from './result.ts'
+import type { EvidenceCheck } from './result.ts'
 
 /** Asked anew each time, so it is no part of an owner's policy. */
 export interface Expected {
@@ -22,14 +22,14 @@ export function checkExpected(
   platform: 'snp' | 'tdx' | 'sgx',
   reportData: Uint8Array,
   expected: Expected,
-): readonly Check[] {
+): readonly EvidenceCheck[] {
   return [
     checkNonce(`${platform}.nonce`, reportData, expected),
     checkBinding(`${platform}.model-binding`, reportData, expected.binding),
   ]
 }
 
-function checkNonce(id: string, data: Uint8Array, { nonce, binding }: Expected): Check {
+function checkNonce(id: string, data: Uint8Array, { nonce, binding }: Expected): EvidenceCheck {
   if (nonce === undefined) return skip(id, 'no nonce was given')
   if (binding !== undefined && equalBytes(binding.nonce, nonce)) {
     return skip(id, 'the model binding contains the nonce')
@@ -39,13 +39,20 @@ function checkNonce(id: string, data: Uint8Array, { nonce, binding }: Expected):
     nonce.length <= data.length &&
     equalBytes(nonce, data.subarray(0, nonce.length)) &&
     isZero(data.subarray(nonce.length))
-  const more = { expected: bytesToHex(nonce), actual: bytesToHex(data) }
+  const more = {
+    expected: bytesToHex(nonce) || 'a nonce of 1 to 64 bytes',
+    actual: bytesToHex(data),
+  }
   return answered
     ? pass(id, 'the report data answers the nonce', more)
     : fail(id, 'NONCE', 'the report data does not answer the nonce', more)
 }
 
-function checkBinding(id: string, data: Uint8Array, parts: ModelBinding | undefined): Check {
+function checkBinding(
+  id: string,
+  data: Uint8Array,
+  parts: ModelBinding | undefined,
+): EvidenceCheck {
   if (parts === undefined)
     return skip(id, 'no model was given that the evidence should be bound to')
   const wanted = modelBinding(parts)

@@ -16,6 +16,29 @@ export interface Check<C extends string = Code> {
   readonly hint?: string
 }
 
+/** What was demanded, and what was found, for a person: short values, each a fact of the inputs. */
+export interface Comparison {
+  readonly expected: string
+  readonly actual: string
+}
+
+/** A check that compared something. */
+export interface ComparedCheck extends Check {
+  readonly status: 'pass' | 'fail' | 'warn'
+  readonly expected: string
+  readonly actual: string
+}
+
+/** A check for which there was nothing to compare with. */
+export interface SkippedCheck extends Check {
+  readonly status: 'skip'
+  readonly expected?: never
+  readonly actual?: never
+}
+
+/** Every check of evidence says what it compared, or that it compared nothing. */
+export type EvidenceCheck = ComparedCheck | SkippedCheck
+
 export type Platform = 'sev-snp' | 'tdx' | 'sgx'
 
 /** What was read, by digest, so that a result can be tied to exactly its inputs. */

@@ -31,6 +31,14 @@ function amd(product: string, sha256: string): TrustRoot {
   return { name: `ARK-${product}`, vendor: 'AMD', sha256, simulated: false }
 }
 
+/** Which roots one vendor's evidence may end at, in words. Those that the user named are trusted for either. */
+export function describeRoots(roots: readonly TrustRoot[], vendor: 'AMD' | 'Intel'): string {
+  const names = roots
+    .filter((root) => root.vendor === vendor || root.vendor === 'named by the user')
+    .map(({ name, sha256 }) => name || sha256)
+  return names.length === 0 ? `a trusted root of ${vendor}; there is none` : names.join(' or ')
+}
+
 /**
  * Roots that the user names, from PEM (any number) or DER (one). They are trusted for whatever their names fit, and a result that rests on one says so.
  *

@@ -1,23 +1,27 @@
 // The single owner of judging event logs against signed registers: four checks, and the events that may be believed.
-import { fail, pass, settle, skip } from '../check.ts'
+import { fail, settle, skip } from '../check.ts'
 import type { EventLog } from '../endorsements.ts'
 import { AttestationError } from '../error.ts'
 import { bytesToHex, utf8Encode } from '../lib/bytes.ts'
 import type { Problem } from '../lib/chain.ts'
-import type { Check, ClaimField } from '../result.ts'
+import type { EvidenceCheck, ClaimField } from '../result.ts'
 import { parseCcel } from './ccel.ts'
 import { parseDstackLog } from './dstack.ts'
 import type { ParsedLog } from './event.ts'
 import { extractEvents, printable } from './extract.ts'
 import type { ExtractedEvent } from './extract.ts'
 import { matchRegisters } from './replay.ts'
-import { missing } from './required.ts'
+import type { Replay } from './replay.ts'
+import { describeRequired, missing } from './required.ts'
 import type { RequiredEvent } from './required.ts'
 
 const MAX_LOGS = 8
+const NAMES = { ccel: 'CCEL', dstack: 'dstack' } as const
+const READABLE = 'a CCEL or dstack log in its exact form'
+const TRUTHFUL = 'data that are what was measured, and events where they can stand'
 
 export interface LogAppraisal {
-  readonly checks: readonly Check[]
+  readonly checks: readonly EvidenceCheck[]
   /** Register by register, in the order of measurement; empty unless every log holds. */
   readonly events: readonly ExtractedEvent[]
 }
@@ -56,6 +60,7 @@ export function appraiseLogs(
     'tdx.event-log',
     logs.length === 1 ? 'the event log can be read' : `${logs.length} event logs can be read`,
     problems,
+    { expected: READABLE, actual: logs.map(describeLog).join('; ') },
   )
   if (read.status === 'fail') {
     const message = 'the event log can’t be read'
@@ -69,23 +74,27 @@ export function appraiseLogs(
       ],
     }
   }
-  const { registers, strangers } = matchRegisters(logs, rtmrs)
-  const wrong = [
-    ...registers.flatMap((log, register) =>
-      log === null ? [`no log replays into RTMR${register}`] : [],
-    ),
-    ...strangers.map((log) => `log ${log} replays into no register`),
-  ]
-  const replay =
-    wrong.length === 0
-      ? pass('tdx.event-log.replay', 'the event log replays into RTMR0 to RTMR3')
-      : fail('tdx.event-log.replay', 'RTMR_REPLAY', wrong.join('; '))
+  const match = matchRegisters(logs, rtmrs)
+  const { registers } = match
+  const replay = settle(
+    'tdx.event-log.replay',
+    'the event log replays into RTMR0 to RTMR3',
+    replayProblems(match, rtmrs),
+    {
+      expected: 'RTMR0 to RTMR3 as the quote states them',
+      actual: `the same four values, from ${logs.map(describeLog).join('; ')}`,
+    },
+  )
   const extractions = logs.map((log) => extractEvents(log.events, log.dataMayBeStripped))
   const tricks = extractions.flatMap((extraction) => extraction.problems)
   const events = settle(
     'tdx.event-log.events',
     'the events are what was measured, wherever their type says what that is',
-    tricks.slice(0, 16).map((message) => ({ code: 'EVENT_LOG', message })),
+    tricks.slice(0, 16).map((message) => {
+      const actual = `${tricks.length} contradictions`
+      return { code: 'EVENT_LOG', message, expected: TRUTHFUL, actual }
+    }),
+    { expected: TRUTHFUL, actual: 'no contradiction' },
   )
   const sound = replay.status === 'pass' && events.status === 'pass'
   const believed = sound
@@ -104,12 +113,53 @@ export function appraiseLogs(
   }
 }
 
+/** `CCEL with 43 events`. */
+function describeLog({ kind, events }: ParsedLog): string {
+  return `${NAMES[kind]} with ${events.length} events`
+}
+
+/** A register that no log accounts for, and a log that accounts for no register. */
+function replayProblems(
+  { registers, strangers, replays }: Replay,
+  rtmrs: readonly Uint8Array[],
+): Problem[] {
+  const code = 'RTMR_REPLAY'
+  const value = (register: number, bytes: Uint8Array | undefined): string =>
+    `RTMR${register} ${bytesToHex(bytes ?? new Uint8Array())}`
+  return [
+    ...registers.flatMap((log, register): Problem[] => {
+      if (log !== null) return []
+      const [only] = replays.length === 1 ? replays : []
+      return [
+        {
+          code,
+          message: `no log replays into RTMR${register}`,
+          expected: value(register, rtmrs[register]),
+          actual:
+            only === undefined
+              ? `another value from each of ${replays.length} logs`
+              : value(register, only[register]),
+        },
+      ]
+    }),
+    ...strangers.map((log): Problem => {
+      const message = `log ${log} replays into no register`
+      return { code, message, expected: 'logs of this machine alone', actual: message }
+    }),
+  ]
+}
+
 function readLogs(given: readonly EventLog[]): {
   readonly logs: readonly ParsedLog[]
   readonly problems: readonly Problem[]
 } {
-  if (given.length > MAX_LOGS)
-    return { logs: [], problems: [{ code: 'TOO_LARGE', message: `more than ${MAX_LOGS} logs` }] }
+  if (given.length > MAX_LOGS) {
+    const [message, expected] = [`more than ${MAX_LOGS} logs`, `at most ${MAX_LOGS} logs`]
+    return {
+      logs: [],
+      problems: [{ code: 'TOO_LARGE', message, expected, actual: `${given.length}` }],
+    }
+  }
   const logs: ParsedLog[] = []
   const problems: Problem[] = []
   for (const log of given) {
@@ -118,7 +168,12 @@ function readLogs(given: readonly EventLog[]): {
     } catch (error) {
       if (!(error instanceof AttestationError)) throw error
       const { code, message, path } = error
-      problems.push({ code, message: path === undefined ? message : `${message} (${path})` })
+      problems.push({
+        code,
+        message: path === undefined ? message : `${message} (${path})`,
+        expected: READABLE,
+        actual: `a ${NAMES[log.kind]} log that is not in its form`,
+      })
     }
   }
   return { logs, problems }
@@ -128,16 +183,24 @@ function requiredEvents(
   events: readonly ExtractedEvent[] | null,
   required: readonly RequiredEvent[] | undefined,
   otherwise: string,
-): Check {
+): EvidenceCheck {
   const id = 'tdx.event-log.required'
   if (required === undefined) return skip(id, 'no event is required')
-  const hint = 'give the event log (CCEL or dstack) with the evidence'
+  const expected = required.map(describeRequired).join('; ')
   if (events === null)
-    return fail(id, 'EVENT_MISSING', `events are required; ${otherwise}`, { hint })
-  const problems = required.map((one) => missing(one, events)).filter((text) => text !== null)
-  return problems.length === 0
-    ? pass(id, 'every required event was measured')
-    : fail(id, 'EVENT_MISSING', problems.join('; '))
+    return fail(id, 'EVENT_MISSING', `events are required; ${otherwise}`, {
+      expected,
+      actual: otherwise,
+      hint: 'give the event log (CCEL or dstack) with the evidence',
+    })
+  const problems = required.flatMap((one): Problem[] => {
+    const problem = missing(one, events)
+    return problem === null ? [] : [{ code: 'EVENT_MISSING', ...problem }]
+  })
+  return settle(id, 'every required event was measured', problems, {
+    expected,
+    actual: 'measured so',
+  })
 }
 
 const MAX_SHOWN = 1024

@@ -22,6 +22,8 @@ export interface Replay {
   readonly registers: readonly (number | null)[]
   /** Positions of logs with events that replay into no register at all. */
   readonly strangers: readonly number[]
+  /** Per log, what it replays to: RTMR0 to RTMR3. */
+  readonly replays: readonly (readonly Uint8Array[])[]
 }
 
 /**
@@ -36,6 +38,7 @@ export function matchRegisters(logs: readonly ParsedLog[], rtmrs: readonly Uint8
     return value !== undefined && rtmr !== undefined && equalBytes(value, rtmr)
   }
   return {
+    replays,
     registers: REGISTERS.map((register) => {
       const log = logs.findIndex((_, index) => fits(index, register))
       return log === -1 ? null : log

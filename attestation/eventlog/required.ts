@@ -1,9 +1,11 @@
 // The single owner of the events that an owner requires: their form in a policy, and finding them among those that were measured.
 import { AttestationError } from '../error.ts'
-import { equalBytes, utf8Encode } from '../lib/bytes.ts'
+import { bytesToHex, equalBytes, utf8Encode } from '../lib/bytes.ts'
 import * as decode from '../lib/decode.ts'
 import type { Decoder } from '../lib/decode.ts'
+import type { Comparison } from '../result.ts'
 import type { Register } from './event.ts'
+import { printable } from './extract.ts'
 import type { ExtractedEvent } from './extract.ts'
 
 /**
@@ -45,22 +47,53 @@ export const requiredEvent: Decoder<RequiredEvent> = (value, path) => {
   )
 }
 
-/** Why a required event is not there; null if it is. */
-export function missing(required: RequiredEvent, events: readonly ExtractedEvent[]): string | null {
+/** Why a required event is not there, with what was measured instead; null if it is. */
+export function missing(
+  required: RequiredEvent,
+  events: readonly ExtractedEvent[],
+): (Comparison & { readonly message: string }) | null {
   const { register } = required
+  const expected = describeRequired(required)
   const here = events.filter((event) => event.register === register)
   if ('digests' in required) {
     const found = here.some(({ digest }) => required.digests.some((one) => equalBytes(one, digest)))
-    return found ? null : `no event of RTMR${register} has a required digest`
+    const message = `no event of RTMR${register} has a required digest`
+    return found ? null : { message, expected, actual: `${here.length} events with other digests` }
   }
   const { name, values } = required
   const named = here.filter((event) => event.name === name)
   const [event] = named
-  const what = `${JSON.stringify(name)} of RTMR${register}`
-  if (event === undefined) return `the event ${what} was not measured`
-  if (named.length > 1) return `the event ${what} was measured ${named.length} times`
-  const { value } = event
-  return value !== null && values.some((one) => equalBytes(one, value))
-    ? null
-    : `the event ${what} is not what is required`
+  const what = `the event ${JSON.stringify(name)} of RTMR${register}`
+  if (event === undefined)
+    return { message: `${what} was not measured`, expected, actual: 'not measured' }
+  if (named.length > 1) {
+    const message = `${what} was measured ${named.length} times`
+    return { message, expected, actual: `measured ${named.length} times` }
+  }
+  const { value, digest } = event
+  if (value !== null && values.some((one) => equalBytes(one, value))) return null
+  const actual = value === null ? `its digest alone, ${bytesToHex(digest)}` : describeValue(value)
+  return { message: `${what} is not what is required`, expected, actual }
+}
+
+/** `RTMR3 "app-id" is 0123…`, `an event of RTMR1 with one of 2 digests`. */
+export function describeRequired(required: RequiredEvent): string {
+  const { register } = required
+  const alone = 'digests' in required ? required.digests : required.values
+  const [first] = alone
+  const one = alone.length === 1 ? first : undefined
+  if ('digests' in required)
+    return `an event of RTMR${register} with ${one === undefined ? `one of ${alone.length} digests` : `the digest ${bytesToHex(one)}`}`
+  const value = one === undefined ? `one of ${alone.length} values` : describeValue(one)
+  return `RTMR${register} ${JSON.stringify(required.name)} is ${value}`
+}
+
+const MAX_SHOWN = 128
+
+function describeValue(value: Uint8Array): string {
+  if (value.length === 0) return 'empty'
+  if (value.length > MAX_SHOWN)
+    return `${value.length} bytes that begin ${bytesToHex(value.subarray(0, 32))}`
+  const text = printable(value)
+  return text === null ? `0x${bytesToHex(value)}` : text
 }

@@ -130,6 +130,40 @@ export function sameAlgorithm(a: SignatureAlgorithm, b: SignatureAlgorithm): boo
   return a.kind === b.kind && a.hash === b.hash && a.saltLength === b.saltLength
 }
 
+const HASH_NAMES: Readonly<Record<Hash, string>> = {
+  sha256: 'SHA-256',
+  sha384: 'SHA-384',
+  sha512: 'SHA-512',
+}
+
+/** `ECDSA with SHA-256`, `RSASSA-PSS with SHA-384 and salt 48`. */
+export function describeAlgorithm({ kind, hash, saltLength }: SignatureAlgorithm): string {
+  switch (kind) {
+    case 'ecdsa':
+      return `ECDSA with ${HASH_NAMES[hash]}`
+    case 'rsa-pss':
+      return `RSASSA-PSS with ${HASH_NAMES[hash]} and salt ${saltLength ?? 20}`
+    case 'rsa-pkcs1':
+      return `RSASSA-PKCS1-v1_5 with ${HASH_NAMES[hash]}`
+    case 'ed25519':
+      return 'Ed25519'
+  }
+}
+
+/** `RSA-4096`, `P-384`. */
+export function describeKey(key: KeyKind): string {
+  switch (key.type) {
+    case 'rsa':
+      return `RSA-${key.bits}`
+    case 'ec':
+      return key.curve
+    case 'ed25519':
+      return 'Ed25519'
+    case 'other':
+      return 'a kind of key that is not known'
+  }
+}
+
 /**
  * Decodes what kind of key a SubjectPublicKeyInfo holds. Explicit curve parameters and compressed points are refused.
  * @throws AttestationError FORMAT_INVALID, UNSUPPORTED_ALGORITHM

@@ -2,16 +2,17 @@
 import type { Code } from '../codes.ts'
 import { equalBytes } from './bytes.ts'
 import { OID } from './extension.ts'
-import { formatTime } from './time.ts'
+import { describeName } from './name.ts'
+import { describeTime, formatTime } from './time.ts'
 import type { Certificate } from './x509.ts'
 import { verifiedBy } from './x509.ts'
 
-/** One thing that is wrong. */
+/** One thing that is wrong, with what was demanded and what was found. */
 export interface Problem {
   readonly code: Code
   readonly message: string
-  readonly expected?: string
-  readonly actual?: string
+  readonly expected: string
+  readonly actual: string
 }
 
 export interface PathOptions {
@@ -47,7 +48,10 @@ export function checkPath(
   at: Date,
   options: PathOptions = {},
 ): readonly Problem[] {
-  if (path.length === 0) return [{ code: 'CERT_MISSING', message: 'the path has no certificate' }]
+  if (path.length === 0) {
+    const [message, expected] = ['the path has no certificate', 'at least one certificate']
+    return [{ code: 'CERT_MISSING', message, expected, actual: 'none' }]
+  }
   const known = new Set([...UNDERSTOOD, ...(options.knownCritical ?? [])])
   const problems: Problem[] = []
   let authorities = 0
@@ -71,8 +75,8 @@ function checkLink(cert: Certificate, issuer: Certificate): Problem[] {
     problems.push({
       code: 'CHAIN_INVALID',
       message: `${title(cert)} names another issuer`,
-      expected: issuer.subject.text,
-      actual: cert.issuer.text,
+      expected: describeName(issuer.subject),
+      actual: describeName(cert.issuer),
     })
   }
   if (!verifiedBy(cert, issuer)) {
@@ -88,7 +92,8 @@ function checkLink(cert: Certificate, issuer: Certificate): Problem[] {
 
 function checkValidity(cert: Certificate, at: Date): Problem[] {
   if (Number.isNaN(at.getTime())) {
-    return [{ code: 'CERT_EXPIRED', message: 'the stated time is not a time' }]
+    const message = 'the stated time is not a time'
+    return [{ code: 'CERT_EXPIRED', message, expected: 'a time', actual: describeTime(at) }]
   }
   if (at < cert.notBefore) {
     return [
@@ -121,6 +126,7 @@ function checkCritical(cert: Certificate, known: ReadonlySet<string>): Problem[]
       problems.push({
         code: 'CERT_INVALID',
         message: `${title(cert)} has an extension that is not understood`,
+        expected: 'no critical extension but those that are understood',
         actual: oid,
       })
     }
@@ -137,7 +143,7 @@ function checkAuthority(cert: Certificate, below: number): Problem[] {
       code: 'CERT_ROLE',
       message: `${title(cert)} is not a certificate authority`,
       expected: 'basicConstraints with CA:TRUE',
-      actual: basicConstraints === undefined ? 'no basicConstraints' : 'CA:FALSE',
+      actual: describeConstraints(cert),
     })
   } else if (basicConstraints.pathLen !== undefined && below > basicConstraints.pathLen) {
     problems.push({
@@ -152,10 +158,28 @@ function checkAuthority(cert: Certificate, below: number): Problem[] {
       code: 'CERT_ROLE',
       message: `${title(cert)} must not sign certificates`,
       expected: 'keyCertSign',
-      actual: [...keyUsage].join(', '),
+      actual: describeUsage(cert),
     })
   }
   return problems
+}
+
+/** What a key may be used for, as the certificate says it. */
+export function describeUsage({ keyUsage }: Certificate): string {
+  return keyUsage === undefined ? 'no keyUsage' : [...keyUsage].join(', ')
+}
+
+/** Whether a certificate is an authority, and of what kind: `CA:TRUE, path length 0, keyCertSign, cRLSign`. */
+export function describeAuthority(cert: Certificate): string {
+  const { basicConstraints } = cert
+  const length =
+    basicConstraints?.pathLen === undefined ? '' : `, path length ${basicConstraints.pathLen}`
+  return `${describeConstraints(cert)}${length}, ${describeUsage(cert)}`
+}
+
+function describeConstraints({ basicConstraints }: Certificate): string {
+  if (basicConstraints === undefined) return 'no basicConstraints'
+  return basicConstraints.ca ? 'CA:TRUE' : 'CA:FALSE'
 }
 
 export interface SearchOptions {

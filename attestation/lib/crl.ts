@@ -3,14 +3,15 @@ import { AttestationError } from '../error.ts'
 import type { SignatureAlgorithm } from './algorithm.ts'
 import { parseSignatureAlgorithm, sameAlgorithm, verifySignature } from './algorithm.ts'
 import { bytesToHex, equalBytes, sha256Hex } from './bytes.ts'
+import { describeUsage } from './chain.ts'
 import type { Problem } from './chain.ts'
 import type { Der } from './der.ts'
 import { derInteger, derSequence, derTime, parseDer, TAG } from './der.ts'
 import type { Extension } from './extension.ts'
 import { OID, parseExtensionList, parseExtensions, readExtensions } from './extension.ts'
 import type { Name } from './name.ts'
-import { parseName } from './name.ts'
-import { formatTime } from './time.ts'
+import { describeName, parseName } from './name.ts'
+import { describeTime, describeWindow } from './time.ts'
 import type { Certificate } from './x509.ts'
 import { parseSerial, parseSigned } from './x509.ts'
 
@@ -130,21 +131,26 @@ function parseEntries(entries: readonly Der[]): ReadonlyMap<string, Date> {
  */
 export function checkCrl(crl: Crl, issuer: Certificate, at: Date): readonly Problem[] {
   const problems: Problem[] = []
-  const add = (code: 'CRL_INVALID' | 'CRL_EXPIRED', message: string, more = {}): void => {
-    problems.push({
-      code,
-      message: `the revocation list of ${crl.issuer.text} ${message}`,
-      ...more,
-    })
+  const add = (
+    code: 'CRL_INVALID' | 'CRL_EXPIRED',
+    text: string,
+    expected: string,
+    actual: string,
+  ): void => {
+    const message = `the revocation list of ${crl.issuer.text} ${text}`
+    problems.push({ code, message, expected, actual })
   }
   if (!equalBytes(crl.issuer.der, issuer.subject.der)) {
-    const [expected, actual] = [issuer.subject.text, crl.issuer.text]
-    add('CRL_INVALID', 'names another issuer', { expected, actual })
+    const [expected, actual] = [describeName(issuer.subject), describeName(crl.issuer)]
+    add('CRL_INVALID', 'names another issuer', expected, actual)
   }
-  if (!signedBy(crl, issuer)) add('CRL_INVALID', 'does not verify')
+  if (!signedBy(crl, issuer)) {
+    const expected = `a signature by the key of ${describeName(issuer.subject)}`
+    add('CRL_INVALID', 'does not verify', expected, 'another key, or a list that was changed')
+  }
   if (issuer.keyUsage !== undefined && !issuer.keyUsage.has('cRLSign')) {
-    const actual = [...issuer.keyUsage].join(', ')
-    add('CRL_INVALID', 'has an issuer that must not sign lists', { expected: 'cRLSign', actual })
+    const message = 'has an issuer that must not sign lists'
+    add('CRL_INVALID', message, 'cRLSign', describeUsage(issuer))
   }
   const { authorityKeyId } = crl
   const { subjectKeyId } = issuer
@@ -154,13 +160,11 @@ export function checkCrl(crl: Crl, issuer: Certificate, at: Date): readonly Prob
     !equalBytes(authorityKeyId, subjectKeyId)
   ) {
     const [expected, actual] = [bytesToHex(subjectKeyId), bytesToHex(authorityKeyId)]
-    add('CRL_INVALID', 'names another key of its issuer', { expected, actual })
+    add('CRL_INVALID', 'names another key of its issuer', expected, actual)
   }
   if (!(at >= crl.thisUpdate && at <= crl.nextUpdate)) {
-    add('CRL_EXPIRED', 'does not cover the stated time', {
-      expected: `${formatTime(crl.thisUpdate)} to ${formatTime(crl.nextUpdate)}`,
-      actual: Number.isNaN(at.getTime()) ? 'no time' : formatTime(at),
-    })
+    const expected = describeWindow(crl.thisUpdate, crl.nextUpdate)
+    add('CRL_EXPIRED', 'does not cover the stated time', expected, describeTime(at))
   }
   return problems
 }

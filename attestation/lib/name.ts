@@ -46,6 +46,11 @@ function escape(value: string): string {
     .replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (c) => `\\u{${(c.codePointAt(0) ?? 0).toString(16)}}`)
 }
 
+/** The text of a name where a check shows it: there are names without any attribute. */
+export function describeName({ text }: Name): string {
+  return text === '' ? 'an empty name' : text
+}
+
 /** Decodes an RDNSequence (RFC 5280 §4.1.2.4). */
 export function parseName(node: Der): Name {
   const attributes: NameAttribute[] = []

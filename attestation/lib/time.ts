@@ -73,3 +73,13 @@ export function formatTime(date: Date): string {
   }
   return text.replace('.000Z', 'Z')
 }
+
+/** For checks, which may be asked about a moment that is none: `formatTime`, or words. */
+export function describeTime(at: Date): string {
+  return Number.isNaN(at.getTime()) ? 'no time' : formatTime(at)
+}
+
+/** `2026-01-01T00:00:00Z to 2026-01-31T00:00:00Z`. */
+export function describeWindow(from: Date, until: Date): string {
+  return `${formatTime(from)} to ${formatTime(until)}`
+}

@@ -5,22 +5,22 @@ import type { Code } from '../codes.ts'
 import { checkExpected } from '../expected.ts'
 import type { Expected } from '../expected.ts'
 import { bytesToHex, equalBytes, isZero } from '../lib/bytes.ts'
-import type { Check } from '../result.ts'
+import type { Comparison, EvidenceCheck } from '../result.ts'
 import type { SnpFacts } from './authenticate.ts'
 import { STRICT_SNP_POLICY, compareFirmware, waivers } from './policy.ts'
 import type { BitRule, SnpPolicy, WaivableOption } from './policy.ts'
 import { tcbRow } from './product.ts'
 import { PLATFORM_BITS, POLICY_BITS } from './report.ts'
 import type { FirmwareVersion } from './report.ts'
-import { below, describeTcb } from './tcb.ts'
+import { below, describeTcb, equalTcb } from './tcb.ts'
 
 export interface SnpAppraisal {
-  readonly checks: readonly Check[]
+  readonly checks: readonly EvidenceCheck[]
   /** Ids of the checks that pass only because the policy waives something. */
   readonly waived: ReadonlySet<string>
 }
 
-type Rule = (facts: SnpFacts, policy: SnpPolicy) => Check
+type Rule = (facts: SnpFacts, policy: SnpPolicy) => EvidenceCheck
 
 /** Each rule with the option that can loosen it. */
 const RULES: readonly (readonly [Rule, WaivableOption?])[] = [
@@ -79,7 +79,7 @@ export function appraiseSnp(
   expected: Expected = {},
 ): SnpAppraisal {
   const loosened = waivers(policy)
-  const checks: Check[] = []
+  const checks: EvidenceCheck[] = []
   const waived = new Set<string>()
   for (const [rule, option] of RULES) {
     const check = rule(facts, policy)
@@ -102,6 +102,9 @@ export function appraiseSnp(
           check.id,
           'WAIVED',
           `${option} waives what this report does not need: ${check.message}`,
+          strict.status === 'skip'
+            ? { expected: `a report that does not need ${option}`, actual: 'this one does not' }
+            : strict,
         ),
       )
     }
@@ -111,28 +114,50 @@ export function appraiseSnp(
 }
 
 /** Milan's root seed can be extracted in software (arXiv 2605.12990): no evidence from it can tell a chip from a forger. */
-function product({ report, product: line }: SnpFacts, { products, chipIds }: SnpPolicy): Check {
+function product(
+  { report, product: line }: SnpFacts,
+  { products, chipIds }: SnpPolicy,
+): EvidenceCheck {
   const id = 'snp.allowed-product'
   const weakness =
     'the VCEK root seed of a Milan can be extracted by software (arXiv 2605.12990), so its reports can be forged for any firmware'
+  const accepted = products.allow.filter((each) => !products.deny.includes(each))
+  const expected = accepted.join(' or ') || 'a chip that the policy lists'
   if (products.deny.includes(line) || !products.allow.includes(line)) {
     const listed = chipIds?.some((known) => equalBytes(known, report.chipId)) === true
     if (listed && !isZero(report.chipId)) {
-      return warn(id, 'WAIVED', `${line} is denied, but chipIds lists this very chip`)
+      return warn(id, 'WAIVED', `${line} is denied, but chipIds lists this very chip`, {
+        expected,
+        actual: `${line}, chip ${bytesToHex(report.chipId)}`,
+      })
     }
     const more = line === 'Milan' ? { hint: weakness } : {}
-    return fail(id, 'PRODUCT_DENIED', `the policy does not accept ${line}`, more)
+    const told = { expected, actual: line, ...more }
+    return fail(id, 'PRODUCT_DENIED', `the policy does not accept ${line}`, told)
   }
   return line === 'Milan'
-    ? warn(id, 'PRODUCT_WEAK', weakness, { hint: 'deny Milan, or list the chips that you own' })
-    : pass(id, `${line} is accepted`)
+    ? warn(id, 'PRODUCT_WEAK', weakness, {
+        expected: 'a product whose root seed can’t be extracted',
+        actual: line,
+        hint: 'deny Milan, or list the chips that you own',
+      })
+    : pass(id, `${line} is accepted`, { expected, actual: line })
 }
 
-function debug({ report }: SnpFacts): Check {
+const NO_DEBUG = 'debugging not allowed (DEBUG clear)'
+const DEBUG_CLEAR: Comparison = { expected: NO_DEBUG, actual: 'not allowed (DEBUG clear)' }
+const DEBUG_SET: Comparison = { expected: NO_DEBUG, actual: 'allowed (DEBUG set)' }
+
+function debug({ report }: SnpFacts): EvidenceCheck {
   const on = bit(report.policy, POLICY_BITS.DEBUG)
   return on
-    ? fail('snp.debug', 'DEBUG', 'the guest policy allows debugging: the host can read its memory')
-    : pass('snp.debug', 'the guest can’t be debugged')
+    ? fail(
+        'snp.debug',
+        'DEBUG',
+        'the guest policy allows debugging: the host can read its memory',
+        DEBUG_SET,
+      )
+    : pass('snp.debug', 'the guest can’t be debugged', DEBUG_CLEAR)
 }
 
 function bit(flags: bigint, position: bigint): boolean {
@@ -153,6 +178,14 @@ function broken<K extends string>(
   })
 }
 
+/** Flags as a number, and the names of those that are set: `0x3001f (SMT)`. */
+function flagsText(flags: bigint, positions: Readonly<Record<string, bigint>>): string {
+  let names = ''
+  for (const [name, position] of Object.entries(positions))
+    if (bit(flags, position)) names += `${names === '' ? '' : ', '}${name}`
+  return `0x${flags.toString(16)} (${names || 'no known flag'} set)`
+}
+
 /** What the rules ask for, for example `SMT set, CXL_ALLOW clear`. */
 function inWords(rules: Readonly<Record<string, BitRule>>): string {
   const asked = Object.entries(rules).filter(([, rule]) => rule !== 'allowed')
@@ -160,17 +193,17 @@ function inWords(rules: Readonly<Record<string, BitRule>>): string {
   return words.join(', ') || 'anything'
 }
 
-function policyBits({ report }: SnpFacts, policy: SnpPolicy): Check {
+function policyBits({ report }: SnpFacts, policy: SnpPolicy): EvidenceCheck {
   const id = 'snp.policy-bits'
   const withoutDebug = { ...policy.policyBits, DEBUG: 'allowed' } as const // has its own check
-  const more = { expected: inWords(withoutDebug), actual: `0x${report.policy.toString(16)}` }
+  const more = { expected: inWords(withoutDebug), actual: flagsText(report.policy, POLICY_BITS) }
   const problems = broken(report.policy, POLICY_BITS, withoutDebug)
   return problems.length === 0
     ? pass(id, 'the guest policy is accepted', more)
     : fail(id, 'POLICY_BITS', `the guest policy: ${problems.join(', ')}`, more)
 }
 
-function policyAbi({ report }: SnpFacts, { minimumAbi }: SnpPolicy): Check {
+function policyAbi({ report }: SnpFacts, { minimumAbi }: SnpPolicy): EvidenceCheck {
   const id = 'snp.policy-abi'
   const major = Number((report.policy >> 8n) & 0xffn)
   const minor = Number(report.policy & 0xffn)
@@ -184,24 +217,29 @@ function policyAbi({ report }: SnpFacts, { minimumAbi }: SnpPolicy): Check {
     : pass(id, 'the guest demanded a firmware ABI that is new enough', more)
 }
 
-function platformInfo({ report }: SnpFacts, policy: SnpPolicy): Check {
+function platformInfo({ report }: SnpFacts, policy: SnpPolicy): EvidenceCheck {
   const id = 'snp.platform-info'
   const rules = policy.platformInfo
-  const more = { expected: inWords(rules), actual: `0x${report.platformInfo.toString(16)}` }
+  const more = { expected: inWords(rules), actual: flagsText(report.platformInfo, PLATFORM_BITS) }
   const problems = broken(report.platformInfo, PLATFORM_BITS, rules)
   return problems.length === 0
     ? pass(id, 'the platform is set up as accepted', more)
     : fail(id, 'PLATFORM_INFO', `the platform: ${problems.join(', ')}`, more)
 }
 
-function unknownPlatformInfo({ report }: SnpFacts, policy: SnpPolicy): Check {
+function unknownPlatformInfo({ report }: SnpFacts, policy: SnpPolicy): EvidenceCheck {
   const id = 'snp.platform-info-unknown'
   const unknown = (report.platformInfo >> 8n) << 8n
-  const refused = unknown & ~policy.unknownPlatformInfo
+  const allowed = policy.unknownPlatformInfo
+  const refused = unknown & ~allowed
+  const told = {
+    expected: `no flag above bit 7${allowed === 0n ? '' : ` but 0x${allowed.toString(16)}`}`,
+    actual: unknown === 0n ? 'none' : `0x${unknown.toString(16)}`,
+  }
   return refused === 0n
-    ? pass(id, 'the platform has no unknown flag that is refused')
+    ? pass(id, 'the platform has no unknown flag that is refused', told)
     : fail(id, 'PLATFORM_INFO', 'the platform has flags that this verifier does not know', {
-        actual: `0x${refused.toString(16)}`,
+        ...told,
         hint: 'unknownPlatformInfo is the mask of unknown flags that may be set',
       })
 }
@@ -222,27 +260,34 @@ function minimumTcb(field: 'reported' | 'committed' | 'launch'): Rule {
 }
 
 /** The firmware never reports a TCB above the committed one, nor commits one above what it runs (firmware ABI, SNP_SET_CONFIG and SNP_COMMIT). */
-function tcbOrder({ tcb }: SnpFacts): Check {
+function tcbOrder({ tcb }: SnpFacts): EvidenceCheck {
   const id = 'snp.tcb.order'
   const problems: string[] = []
   if (below(tcb.committed, tcb.reported).length > 0) problems.push('reported is above committed')
   if (below(tcb.current, tcb.committed).length > 0) problems.push('committed is above current')
   if (below(tcb.current, tcb.reported).length > 0) problems.push('reported is above current')
+  const told = { expected: 'reported ≤ committed ≤ current', actual: threeTcbs(tcb) }
   return problems.length === 0
-    ? pass(id, 'reported ≤ committed ≤ current')
-    : fail(id, 'TCB_INCONSISTENT', `the TCBs contradict each other: ${problems.join(', ')}`)
+    ? pass(id, 'reported ≤ committed ≤ current', told)
+    : fail(id, 'TCB_INCONSISTENT', `the TCBs contradict each other: ${problems.join(', ')}`, told)
 }
 
-function provisional({ tcb, report }: SnpFacts, policy: SnpPolicy): Check {
+function threeTcbs({ reported, committed, current }: SnpFacts['tcb']): string {
+  if (equalTcb(reported, committed) && equalTcb(committed, current))
+    return `all three: ${describeTcb(current)}`
+  return `reported ${describeTcb(reported)}; committed ${describeTcb(committed)}; current ${describeTcb(current)}`
+}
+
+function provisional({ tcb, report }: SnpFacts, policy: SnpPolicy): EvidenceCheck {
   const id = 'snp.provisional'
   const ahead =
     below(tcb.committed, tcb.current).length > 0 ||
     compareFirmware(report.committedFirmware, report.currentFirmware) !== 0
-  if (!ahead) return pass(id, 'the running firmware is committed')
   const more = {
     expected: `committed ${describeTcb(tcb.committed)}, firmware ${words(report.committedFirmware)}`,
     actual: `current ${describeTcb(tcb.current)}, firmware ${words(report.currentFirmware)}`,
   }
+  if (!ahead) return pass(id, 'the running firmware is committed', more)
   return policy.provisionalFirmware
     ? pass(id, 'provisional firmware is accepted', more)
     : fail(id, 'PROVISIONAL_FIRMWARE', 'the running firmware is not committed', more)
@@ -252,7 +297,7 @@ function words({ major, minor, build }: FirmwareVersion): string {
   return `${major}.${minor}.${build}`
 }
 
-function firmware({ report, product: line }: SnpFacts, policy: SnpPolicy): Check {
+function firmware({ report, product: line }: SnpFacts, policy: SnpPolicy): EvidenceCheck {
   const id = 'snp.firmware'
   const minimum = policy.minimumFirmware[line]
   const { currentFirmware: current, committedFirmware: committed } = report
@@ -266,14 +311,16 @@ function firmware({ report, product: line }: SnpFacts, policy: SnpPolicy): Check
     : pass(id, 'the firmware is recent enough', more)
 }
 
-function mitigations({ report }: SnpFacts, { mitigations: wanted }: SnpPolicy): Check {
+function mitigations({ report }: SnpFacts, { mitigations: wanted }: SnpPolicy): EvidenceCheck {
   const id = 'snp.mitigations'
   if (wanted.launch === 0n && wanted.current === 0n) return skip(id, 'no mitigation was required')
   const hex = (value: bigint): string => `0x${value.toString(16)}`
   const expected = `launch ${hex(wanted.launch)}, current ${hex(wanted.current)}`
   const found = report.mitigations
   if (found === null) {
-    return fail(id, 'MITIGATIONS', 'a report before version 5 can’t show mitigations', { expected })
+    const actual = `a report of version ${report.version}`
+    const told = { expected, actual }
+    return fail(id, 'MITIGATIONS', 'a report before version 5 can’t show mitigations', told)
   }
   const missing = (wanted.launch & ~found.launch) | (wanted.current & ~found.current)
   const more = { expected, actual: `launch ${hex(found.launch)}, current ${hex(found.current)}` }
@@ -282,11 +329,13 @@ function mitigations({ report }: SnpFacts, { mitigations: wanted }: SnpPolicy): 
     : fail(id, 'MITIGATIONS', 'a required mitigation is missing', more)
 }
 
-function vmpl({ report }: SnpFacts, policy: SnpPolicy): Check {
+function vmpl({ report }: SnpFacts, policy: SnpPolicy): EvidenceCheck {
   const id = 'snp.vmpl'
-  const more = { expected: policy.vmpl.join(' or '), actual: `${report.vmpl}` }
+  const expected = `level ${policy.vmpl.join(' or ')}`
+  const more = { expected, actual: `level ${report.vmpl}` }
   if (report.vmpl > 3) {
-    return fail(id, 'VMPL', 'the host asked for this report, not the guest', more)
+    const told = { expected, actual: `${report.vmpl}, which is no level of a guest` }
+    return fail(id, 'VMPL', 'the host asked for this report, not the guest', told)
   }
   return policy.vmpl.includes(report.vmpl)
     ? pass(id, 'the report was asked for at an accepted privilege level', more)
@@ -294,28 +343,38 @@ function vmpl({ report }: SnpFacts, policy: SnpPolicy): Check {
 }
 
 /** A report must name its chip; a VLEK, whose provider `cspIds` pins, stands in for that. */
-function chip({ report, kind }: SnpFacts, policy: SnpPolicy): Check {
+function chip({ report, kind, cspId }: SnpFacts, policy: SnpPolicy): EvidenceCheck {
   const id = 'snp.chip'
   const actual = bytesToHex(report.chipId)
   const anonymous = isZero(report.chipId)
   if (policy.chipIds !== undefined && !anonymous) {
+    const told = { expected: oneOfWords(policy.chipIds), actual }
     return policy.chipIds.some((known) => equalBytes(known, report.chipId))
-      ? pass(id, 'the chip is on the list', { actual })
-      : fail(id, 'CHIP_ID', 'the chip is not on the list', { actual })
+      ? pass(id, 'the chip is on the list', told)
+      : fail(id, 'CHIP_ID', 'the chip is not on the list', told)
   }
   if (!anonymous)
     return skip(id, `no list of chips was given (this one is ${actual.slice(0, 16)}…)`)
   if (kind === 'VLEK' && policy.cspIds !== undefined && policy.chipIds === undefined) {
-    return pass(id, 'the cloud provider stands in for the chip')
+    return pass(id, 'the cloud provider stands in for the chip', {
+      expected: 'the id of a chip, or a cloud provider that the policy names',
+      actual: `no chip, provider ${cspId ?? 'unknown'}`,
+    })
   }
+  const none = 'no chip: all zeros'
   return policy.anonymousChip && policy.chipIds === undefined
-    ? pass(id, 'a report that names no chip is accepted')
+    ? pass(id, 'a report that names no chip is accepted', {
+        expected: 'the id of a chip, or none',
+        actual: none,
+      })
     : fail(id, 'CHIP_ID', 'the report names no chip, so no chip can be excluded', {
+        expected: policy.chipIds === undefined ? 'the id of a chip' : oneOfWords(policy.chipIds),
+        actual: none,
         hint: 'pin the cloud provider (cspIds), or accept it (anonymousChip)',
       })
 }
 
-function csp({ cspId }: SnpFacts, { cspIds }: SnpPolicy): Check {
+function csp({ cspId }: SnpFacts, { cspIds }: SnpPolicy): EvidenceCheck {
   const id = 'snp.csp'
   if (cspIds === undefined) return skip(id, 'no cloud provider was named')
   const more = { expected: cspIds.join(' or '), actual: cspId ?? 'none: the key is a chip’s' }
@@ -324,13 +383,21 @@ function csp({ cspId }: SnpFacts, { cspIds }: SnpPolicy): Check {
     : fail(id, 'CSP_ID', 'the cloud provider is not accepted', more)
 }
 
-function guestSvn({ report }: SnpFacts, { minimumGuestSvn: minimum }: SnpPolicy): Check {
+function guestSvn({ report }: SnpFacts, { minimumGuestSvn: minimum }: SnpPolicy): EvidenceCheck {
   const id = 'snp.guest-svn'
   if (minimum === undefined) return skip(id, 'no minimum guest SVN was given')
   const more = { expected: `at least ${minimum}`, actual: `${report.guestSvn}` }
   return report.guestSvn >= minimum
     ? pass(id, 'the guest SVN is high enough', more)
     : fail(id, 'GUEST_SVN', 'the guest SVN is too low', more)
+}
+
+/** One reference value itself, or how many there are. */
+function oneOfWords(values: readonly Uint8Array[]): string {
+  const [first] = values
+  return first !== undefined && values.length === 1
+    ? bytesToHex(first)
+    : `one of ${values.length} reference values`
 }
 
 type ListOption =
@@ -353,33 +420,40 @@ function oneOf(
   return ({ report }, policy) => {
     const values = policy[option]
     if (values === undefined) return skip(id, `no reference value for the ${name} was given`)
-    const actual = bytesToHex(field(report))
-    const [first] = values
-    const expected =
-      first !== undefined && values.length === 1 ? bytesToHex(first) : `one of ${values.length}`
+    const told = { expected: oneOfWords(values), actual: bytesToHex(field(report)) }
     return values.some((value) => equalBytes(value, field(report)))
-      ? pass(id, `the ${name} is a reference value`, { actual })
-      : fail(id, code, `the ${name} is not a reference value`, { expected, actual })
+      ? pass(id, `the ${name} is a reference value`, told)
+      : fail(id, code, `the ${name} is not a reference value`, told)
   }
 }
 
-function idBlock({ report }: SnpFacts, { requireIdBlock }: SnpPolicy): Check {
+function idBlock({ report }: SnpFacts, { requireIdBlock }: SnpPolicy): EvidenceCheck {
   const id = 'snp.id-block'
   if (!requireIdBlock) return skip(id, 'no id block was required')
+  const told = { expected: 'the digest of an id key', actual: digestText(report.idKeyDigest) }
   return isZero(report.idKeyDigest)
-    ? fail(id, 'SIGNING_KEY_ID', 'the guest was launched without an id block')
-    : pass(id, 'the guest was launched with an id block')
+    ? fail(id, 'SIGNING_KEY_ID', 'the guest was launched without an id block', told)
+    : pass(id, 'the guest was launched with an id block', told)
 }
 
-function authorKeyPresent({ report }: SnpFacts, { requireAuthorKey }: SnpPolicy): Check {
+function authorKeyPresent({ report }: SnpFacts, { requireAuthorKey }: SnpPolicy): EvidenceCheck {
   const id = 'snp.author-key-present'
   if (!requireAuthorKey) return skip(id, 'no author key was required')
-  return report.authorKeyEnabled && !isZero(report.authorKeyDigest)
-    ? pass(id, 'an author key vouched for the id key')
-    : fail(id, 'SIGNING_KEY_ID', 'no author key vouched for the id key')
+  const { authorKeyEnabled: enabled, authorKeyDigest: digest } = report
+  const told = {
+    expected: 'AUTHOR_KEY_EN set, and the digest of an author key',
+    actual: `AUTHOR_KEY_EN ${enabled ? 'set' : 'clear'}, ${digestText(digest)}`,
+  }
+  return enabled && !isZero(digest)
+    ? pass(id, 'an author key vouched for the id key', told)
+    : fail(id, 'SIGNING_KEY_ID', 'no author key vouched for the id key', told)
 }
 
-function reportData({ report }: SnpFacts, { reportData: wanted }: SnpPolicy): Check {
+function digestText(digest: Uint8Array): string {
+  return isZero(digest) ? 'no digest: all zeros' : bytesToHex(digest)
+}
+
+function reportData({ report }: SnpFacts, { reportData: wanted }: SnpPolicy): EvidenceCheck {
   const id = 'snp.report-data'
   if (wanted === undefined) return skip(id, 'no report data was given to compare with')
   const more = { expected: bytesToHex(wanted), actual: bytesToHex(report.reportData) }

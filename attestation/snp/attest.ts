@@ -8,7 +8,12 @@ import { sha256Hex } from '../lib/bytes.ts'
 import { formatTime } from '../lib/time.ts'
 import { policyDigest } from '../policy-digest.ts'
 import { UNAUTHENTICATED } from '../result.ts'
-import type { AttestationResult, Check, InputDigest, TrustworthinessVector } from '../result.ts'
+import type {
+  AttestationResult,
+  EvidenceCheck,
+  InputDigest,
+  TrustworthinessVector,
+} from '../result.ts'
 import type { TrustRoot } from '../roots.ts'
 import { appraiseSnp } from './appraise.ts'
 import { authenticateSnp } from './authenticate.ts'
@@ -87,7 +92,10 @@ export function attestSnp(
 }
 
 /** AR4SI values (draft-ietf-rats-ar4si §2.3.3), from what the checks said. A claim that nothing was compared for is 0. */
-function vectorOf(checks: readonly Check[], waived: ReadonlySet<string>): TrustworthinessVector {
+function vectorOf(
+  checks: readonly EvidenceCheck[],
+  waived: ReadonlySet<string>,
+): TrustworthinessVector {
   const status = new Map(checks.map((check) => [check.id, check.status]))
   const failed = (...ids: string[]): boolean => ids.some((id) => status.get(id) === 'fail')
   const passed = (id: string): boolean => status.get(id) === 'pass'

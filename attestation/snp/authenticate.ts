@@ -3,16 +3,17 @@ import { verify } from 'node:crypto'
 import { AttestationError } from '../error.ts'
 import type { Authenticated } from '../authenticated.ts'
 import { fail, pass, skip } from '../check.ts'
+import { describeKey } from '../lib/algorithm.ts'
 import { bytesToHex, equalBytes, isZero } from '../lib/bytes.ts'
 import type { Certificate } from '../lib/x509.ts'
-import type { Check } from '../result.ts'
+import type { Comparison, EvidenceCheck } from '../result.ts'
 import { VENDOR_ROOTS } from '../roots.ts'
 import type { TrustRoot } from '../roots.ts'
 import { parseLeaf, snpRole } from './certificate.ts'
 import type { LeafKind } from './certificate.ts'
 import { authenticateChain } from './chain.ts'
 import type { ChainFindings, SnpEndorsements } from './chain.ts'
-import { describeCpuid, productOf } from './product.ts'
+import { describeCpuid, PRODUCT_LINES, productOf } from './product.ts'
 import type { ProductLine } from './product.ts'
 import type { SnpReport } from './report.ts'
 import { decodeTcb, describeTcb, equalTcb, hasFmc } from './tcb.ts'
@@ -43,7 +44,7 @@ export interface SnpFacts {
 }
 
 export interface SnpAuthentication {
-  readonly checks: readonly Check[]
+  readonly checks: readonly EvidenceCheck[]
   /** null if any check failed: then nothing in the report can be believed. */
   readonly facts: Authenticated<SnpFacts> | null
   readonly chain: ChainFindings
@@ -80,7 +81,7 @@ export function authenticateSnp(
     ...chain.checks,
     checkSigningKey(report, chain),
     checkProduct(report, chain),
-    checkTcbLayout(chain.product, tcb),
+    checkTcbLayout(report, chain.product, tcb),
     checkCertificateTcb(chain, tcb),
     checkHwid(report, chain),
     checkSignature(report, chain.certificate),
@@ -148,11 +149,12 @@ function decodeTcbs(report: SnpReport, product: ProductLine): SnpTcbs | null {
     : null
 }
 
-function checkSigningKey(report: SnpReport, chain: ChainFindings): Check {
+function checkSigningKey(report: SnpReport, chain: ChainFindings): EvidenceCheck {
   const id = 'snp.signing-key'
   const expected = report.signingKey
   if (chain.kind === expected) {
-    return pass(id, `the report says that a ${expected} signed it, and the leaf is one`)
+    const message = `the report says that a ${expected} signed it, and the leaf is one`
+    return pass(id, message, { expected, actual: expected })
   }
   const code = chain.certificate === null ? 'CERT_MISSING' : 'CERT_ROLE'
   return fail(id, code, `the report says that a ${expected} signed it`, {
@@ -162,13 +164,14 @@ function checkSigningKey(report: SnpReport, chain: ChainFindings): Check {
 }
 
 /** CPUID bytes (version 3 and later), productName of the leaf, names of the authorities, and the shape of CHIP_ID must all name one product. */
-function checkProduct(report: SnpReport, chain: ChainFindings): Check {
+function checkProduct(report: SnpReport, chain: ChainFindings): EvidenceCheck {
   const id = 'snp.product'
   const { product, leaf } = chain
   if (report.cpuid !== null) {
     const signed = productOf(report.cpuid)
     if (signed === null || signed === 'Venice') {
       return fail(id, 'PRODUCT_UNKNOWN', 'no certificate authority is known for this processor', {
+        expected: PRODUCT_LINES.join(' or '),
         actual: `${signed ?? 'unknown'}: ${describeCpuid(report.cpuid)}`,
       })
     }
@@ -179,7 +182,10 @@ function checkProduct(report: SnpReport, chain: ChainFindings): Check {
     }
   }
   if (product === null || leaf === null) {
-    return fail(id, 'PRODUCT_UNKNOWN', 'the certificates do not say which product this is')
+    return fail(id, 'PRODUCT_UNKNOWN', 'the certificates do not say which product this is', {
+      expected: 'a root of a known product, and a leaf that can be read',
+      actual: product === null ? 'no such root' : `the root of ${product}, and no such leaf`,
+    })
   }
   if (leaf.product !== product) {
     return fail(id, 'PRODUCT_MISMATCH', 'leaf and authorities are of different products', {
@@ -191,61 +197,93 @@ function checkProduct(report: SnpReport, chain: ChainFindings): Check {
   if (!isZero(chipId) && isZero(chipId.subarray(8)) !== hasFmc(product)) {
     // from Turin on a chip id has 8 bytes; the only sign of the product that a version 2 report has
     return fail(id, 'PRODUCT_MISMATCH', `CHIP_ID does not have the form of ${product}`, {
-      expected: hasFmc(product) ? '8 bytes, then zeros' : '64 bytes',
+      ...(hasFmc(product)
+        ? { expected: '8 bytes, then zeros', actual: '64 bytes' }
+        : { expected: '64 bytes', actual: '8 bytes, then zeros' }),
     })
   }
   const source = report.cpuid === null ? 'certificates' : 'processor and certificates'
-  return pass(id, `${source} agree on the product`, { actual: leaf.productName })
+  const told = { expected: product, actual: leaf.productName }
+  return pass(id, `${source} agree on the product`, told)
 }
 
-function checkTcbLayout(product: ProductLine | null, tcb: SnpTcbs | null): Check {
+function checkTcbLayout(
+  report: SnpReport,
+  product: ProductLine | null,
+  tcb: SnpTcbs | null,
+): EvidenceCheck {
   const id = 'snp.tcb-layout'
   if (product === null) {
-    return fail(id, 'PRODUCT_UNKNOWN', 'without a product the TCB has no known layout')
+    return fail(id, 'PRODUCT_UNKNOWN', 'without a product the TCB has no known layout', {
+      expected: PRODUCT_LINES.join(' or '),
+      actual: 'no known product',
+    })
   }
-  return tcb === null
-    ? fail(id, 'RESERVED_NOT_ZERO', `a TCB is not in the layout of ${product}`)
-    : pass(id, `the TCBs are in the layout of ${product}`)
+  const expected = `levels where a ${product} has them and in their range, zeros everywhere else`
+  if (tcb !== null) {
+    return pass(id, `the TCBs are in the layout of ${product}`, { expected, actual: 'all four so' })
+  }
+  const strange = Object.entries(report.rawTcb).filter(([, raw]) => !decodeTcb(raw, product))
+  return fail(id, 'RESERVED_NOT_ZERO', `a TCB is not in the layout of ${product}`, {
+    expected,
+    actual: strange.map(([name, raw]) => `${name} ${bytesToHex(raw)}`).join(', '),
+  })
 }
 
-function checkCertificateTcb({ leaf, kind }: ChainFindings, tcb: SnpTcbs | null): Check {
+function checkCertificateTcb({ leaf, kind }: ChainFindings, tcb: SnpTcbs | null): EvidenceCheck {
   const id = 'snp.certificate-tcb'
   if (leaf === null || kind === null || tcb === null) {
-    return fail(id, 'CERT_TCB_MISMATCH', 'there is no certificate whose TCB could be compared')
+    return fail(id, 'CERT_TCB_MISMATCH', 'there is no certificate whose TCB could be compared', {
+      expected: 'a VCEK or VLEK for the reported TCB',
+      actual: leaf === null ? 'none that can be read' : 'a reported TCB that can’t be read',
+    })
   }
+  const expected = describeTcb(leaf.tcb)
   return equalTcb(leaf.tcb, tcb.reported)
-    ? pass(id, `the ${kind} was issued for the reported TCB`, { actual: describeTcb(leaf.tcb) })
+    ? pass(id, `the ${kind} was issued for the reported TCB`, { expected, actual: expected })
     : fail(id, 'CERT_TCB_MISMATCH', `the ${kind} was issued for another TCB than the reported`, {
-        expected: describeTcb(leaf.tcb),
+        expected,
         actual: describeTcb(tcb.reported),
       })
 }
 
 /** A masked CHIP_ID is all zero: then there is nothing to compare, and whether that is acceptable is the policy's question (`anonymousChip`). */
-function checkHwid(report: SnpReport, { leaf, kind }: ChainFindings): Check {
+function checkHwid(report: SnpReport, { leaf, kind }: ChainFindings): EvidenceCheck {
   const id = 'snp.hwid'
-  if (leaf === null) return fail(id, 'HWID_MISMATCH', 'there is no certificate to compare with')
+  if (leaf === null) {
+    const told = { expected: 'the VCEK of the chip, or a VLEK', actual: 'none that can be read' }
+    return fail(id, 'HWID_MISMATCH', 'there is no certificate to compare with', told)
+  }
   if (kind === 'VLEK' || leaf.hwid === null) {
     return skip(id, 'a VLEK belongs to a cloud provider, not to a chip')
   }
   if (isZero(report.chipId)) return skip(id, 'the report names no chip')
+  const told = { expected: bytesToHex(leaf.hwid), actual: bytesToHex(report.chipId) }
   return sameChip(leaf.hwid, report.chipId)
-    ? pass(id, 'the VCEK belongs to the chip of the report')
-    : fail(id, 'HWID_MISMATCH', 'the VCEK belongs to another chip than the report', {
-        expected: bytesToHex(leaf.hwid),
-        actual: bytesToHex(report.chipId),
-      })
+    ? pass(id, 'the VCEK belongs to the chip of the report', told)
+    : fail(id, 'HWID_MISMATCH', 'the VCEK belongs to another chip than the report', told)
 }
 
+const SIGNED = 'a signature by the key of the leaf: ECDSA on P-384 with SHA-384'
+const VERIFIES: Comparison = { expected: SIGNED, actual: 'it verifies' }
+const DIFFERS: Comparison = { expected: SIGNED, actual: 'it does not verify' }
+
 /** ECDSA P-384 with SHA-384 over the first 672 bytes. (r, n−s) verifies as well as (r, s): the signature never identifies a report. */
-function checkSignature(report: SnpReport, certificate: Certificate | null): Check {
+function checkSignature(report: SnpReport, certificate: Certificate | null): EvidenceCheck {
   const id = 'snp.signature'
   if (certificate === null) {
-    return fail(id, 'CERT_MISSING', 'there is no certificate to verify the report with')
+    const told = { expected: SIGNED, actual: 'no leaf' }
+    return fail(id, 'CERT_MISSING', 'there is no certificate to verify the report with', told)
   }
-  return verifies(report, certificate)
-    ? pass(id, 'the key of the leaf signed the report')
-    : fail(id, 'SIGNATURE_INVALID', 'the key of the leaf did not sign this report')
+  if (verifies(report, certificate)) {
+    return pass(id, 'the key of the leaf signed the report', VERIFIES)
+  }
+  const { key } = certificate
+  const told =
+    key.type === 'ec' && key.curve === 'P-384'
+      ? DIFFERS
+      : { expected: SIGNED, actual: `a leaf with another key: ${describeKey(key)}` }
+  return fail(id, 'SIGNATURE_INVALID', 'the key of the leaf did not sign this report', told)
 }
 
 function verifies(report: SnpReport, certificate: Certificate): boolean {

@@ -1,19 +1,24 @@
 // The single owner of authenticating AMD's certificate chain: ARK (pinned) → ASK or ASVK → VCEK or VLEK, its roles, algorithms, dates and revocation.
 import { AttestationError } from '../error.ts'
 import { fail, pass, settle, warn } from '../check.ts'
-import { equalBytes } from '../lib/bytes.ts'
-import { checkPath } from '../lib/chain.ts'
+import { describeAlgorithm, describeKey } from '../lib/algorithm.ts'
+import { bytesToHex, equalBytes } from '../lib/bytes.ts'
+import { checkPath, describeAuthority } from '../lib/chain.ts'
 import type { Problem } from '../lib/chain.ts'
 import { checkCrl, isRevoked } from '../lib/crl.ts'
 import type { Crl } from '../lib/crl.ts'
 import { OID } from '../lib/extension.ts'
+import { describeName } from '../lib/name.ts'
 import type { Name } from '../lib/name.ts'
+import { describeTime, describeWindow, formatTime } from '../lib/time.ts'
 import { verifiedBy } from '../lib/x509.ts'
 import type { Certificate } from '../lib/x509.ts'
-import type { Check } from '../result.ts'
+import type { EvidenceCheck } from '../result.ts'
+import { describeRoots } from '../roots.ts'
 import type { TrustRoot } from '../roots.ts'
 import { parseLeaf, snpRole } from './certificate.ts'
 import type { LeafKind, SnpLeaf } from './certificate.ts'
+import { PRODUCT_LINES } from './product.ts'
 import type { ProductLine } from './product.ts'
 import type { SnpTrust } from './trust.ts'
 
@@ -25,7 +30,7 @@ export interface SnpEndorsements {
 
 /** What the chain turned out to be. `sound` only if no check failed; the rest is there to go on checking. */
 export interface ChainFindings {
-  readonly checks: readonly Check[]
+  readonly checks: readonly EvidenceCheck[]
   readonly sound: boolean
   readonly certificate: Certificate | null
   readonly kind: LeafKind | null
@@ -50,7 +55,10 @@ export interface ChainOptions {
 /** How many certificates of one name are tried. AMD has one. */
 const MAX_SAME_NAME = 4
 const COMMON_NAME = '2.5.4.3'
-const MISSING: Problem = { code: 'CERT_MISSING', message: 'the chain has a gap' }
+/** How AMD signs certificates and lists, and with what keys. */
+const AMD_SIGNATURE = 'RSASSA-PSS with SHA-384 and salt 48'
+const AMD_KEY = 'RSA-4096'
+const LEAF_KEY = 'P-384'
 const DATE_CODES: ReadonlySet<string> = new Set(['CERT_EXPIRED', 'CERT_NOT_YET_VALID'])
 
 /**
@@ -101,11 +109,20 @@ function findings(
   ] as const
   const lists = ark === null ? [] : listsOf(ark, endorsements.crls)
   const checks = [
-    checkRoot(path),
-    settle('snp.roles', 'names and roles are AMD’s', checkRoles(path, kind, product)),
+    checkRoot(path, options.trustRoots),
+    settle('snp.roles', 'names and roles are AMD’s', checkRoles(path, kind, product), {
+      expected: 'a VCEK under an ASK, or a VLEK under an ASVK, under the ARK of one product',
+      actual: found.map(([, cert]) => cert?.subject.commonName).join(' under '),
+    }),
     form,
-    settle('snp.algorithms', 'RSA-4096 with PSS and SHA-384, P-384 leaf', checkAlgorithms(path)),
-    settle('snp.chain', 'every certificate was signed by the next', checkLinks(path, options.at)),
+    settle('snp.algorithms', 'RSA-4096 with PSS and SHA-384, P-384 leaf', checkAlgorithms(path), {
+      expected: `signed with ${AMD_SIGNATURE} by ${AMD_KEY} keys, the leaf’s own on ${LEAF_KEY}`,
+      actual: found.map(([level, cert]) => describeAlgorithms(level, cert)).join('; '),
+    }),
+    settle('snp.chain', 'every certificate was signed by the next', checkLinks(path, options.at), {
+      expected: 'the leaf signed by its issuer, that by the root, the root by itself',
+      actual: 'all three signatures verify',
+    }),
     ...found.map(([level, cert]) => checkDates(level, cert, options.at)),
     checkRevocation(path, lists, options),
   ]
@@ -161,20 +178,25 @@ function issuerOf(cert: Certificate, pool: readonly Certificate[]): Certificate 
   return fits ?? tried[0] ?? null
 }
 
-function checkRoot({ ca, ark, root }: Path): Check {
+function checkRoot({ ca, ark, root }: Path, roots: readonly TrustRoot[]): EvidenceCheck {
   const id = 'snp.root'
+  const expected = describeRoots(roots, 'AMD')
   if (root !== null) {
     const whose = root.vendor === 'AMD' ? 'AMD’s own root' : 'a root named by the user'
-    return pass(id, `the chain ends at ${whose}`, { actual: `${root.name} ${root.sha256}` })
+    const actual = `${root.name} ${root.sha256}`
+    return pass(id, `the chain ends at ${whose}`, { expected, actual })
   }
   if (ark === null) {
     const missing = ca === null ? 'the issuer of the leaf' : 'the root'
     return fail(id, 'CERT_MISSING', `${missing} was not given`, {
+      expected,
+      actual: `no certificate of ${missing}`,
       hint: 'give the KDS cert_chain of the product as endorsements',
     })
   }
   return fail(id, 'ROOT_UNTRUSTED', `${ark.subject.text} is not a trusted root`, {
-    actual: ark.sha256,
+    expected,
+    actual: `another certificate, ${ark.sha256}`,
   })
 }
 
@@ -184,45 +206,74 @@ function checkRoles(
   product: ProductLine | null,
 ): Problem[] {
   const problems: Problem[] = []
-  const add = (code: Problem['code'], message: string, more: Partial<Problem> = {}): void => {
-    problems.push({ code, message, ...more })
+  const add = (code: Problem['code'], message: string, expected: string, actual: string): void => {
+    problems.push({ code, message, expected, actual })
   }
-  if (leaf === null) add('CERT_MISSING', 'no VCEK or VLEK was given')
-  else if (kind === null) add('CERT_ROLE', `${leaf.subject.text} is neither a VCEK nor a VLEK`)
+  if (leaf === null) add('CERT_MISSING', 'no VCEK or VLEK was given', 'a VCEK or VLEK', 'none')
+  else if (kind === null) {
+    const message = `${leaf.subject.text} is neither a VCEK nor a VLEK`
+    add('CERT_ROLE', message, 'CN=SEV-VCEK or CN=SEV-VLEK', describeName(leaf.subject))
+  }
   if (ark !== null) {
-    if (product === null) add('CERT_ROLE', `${ark.subject.text} is not an ARK of a known product`)
+    if (product === null) {
+      const expected = PRODUCT_LINES.map((line) => `CN=ARK-${line}`).join(' or ')
+      const message = `${ark.subject.text} is not an ARK of a known product`
+      add('CERT_ROLE', message, expected, describeName(ark.subject))
+    }
     if (ark.keyUsage?.has('keyCertSign') !== true || ark.basicConstraints?.ca !== true) {
-      add('CERT_ROLE', 'the root is not an authority')
+      const expected = 'CA:TRUE, keyCertSign'
+      add('CERT_ROLE', 'the root is not an authority', expected, describeAuthority(ark))
     }
   }
   if (ca !== null) {
     const role = snpRole(ca)
     const wanted = kind === 'VLEK' ? 'ASVK' : 'ASK'
     if (role?.kind !== wanted || (product !== null && role.product !== product)) {
-      add('CERT_ROLE', `the issuer of a ${kind ?? 'leaf'} must be the ${wanted} of the product`, {
-        actual: ca.subject.text,
-      })
+      add(
+        'CERT_ROLE',
+        `the issuer of a ${kind ?? 'leaf'} must be the ${wanted} of the product`,
+        `CN=SEV-${wanted === 'ASVK' ? 'VLEK-' : ''}${product ?? '{product}'}`,
+        describeName(ca.subject),
+      )
     }
     if (
       ca.keyUsage?.has('keyCertSign') !== true ||
       ca.basicConstraints?.pathLen !== 0 ||
       ca.extensions.get(OID.basicConstraints)?.critical !== true
     ) {
-      add('CERT_ROLE', 'the issuer of the leaf is not an authority of path length 0')
+      add(
+        'CERT_ROLE',
+        'the issuer of the leaf is not an authority of path length 0',
+        'CA:TRUE, path length 0, keyCertSign, and this critical',
+        describeAuthority(ca),
+      )
     }
     const { authorityKeyId } = ca
     const rootKeyId = ark?.subjectKeyId
     if (authorityKeyId && rootKeyId && !equalBytes(authorityKeyId, rootKeyId)) {
-      add('CHAIN_INVALID', 'the issuer of the leaf names another root key')
+      const [expected, actual] = [bytesToHex(rootKeyId), bytesToHex(authorityKeyId)]
+      add('CHAIN_INVALID', 'the issuer of the leaf names another root key', expected, actual)
     }
   }
   for (const cert of [leaf, ca]) {
     if (cert !== null && ark !== null && !sameOwner(cert.subject, ark.subject)) {
-      add('CERT_ROLE', `${cert.subject.text} belongs to another organisation than the root`)
+      add(
+        'CERT_ROLE',
+        `${cert.subject.text} belongs to another organisation than the root`,
+        `the same as ${describeName(ark.subject)}, but for the common name`,
+        describeName(cert.subject),
+      )
     }
   }
-  if (leaf === null || ca === null || ark === null) problems.push(MISSING)
-  return problems
+  return [...problems, ...gaps([leaf, ca, ark])]
+}
+
+function gaps(path: readonly (Certificate | null)[]): Problem[] {
+  const found = path.filter((cert) => cert !== null).length
+  if (found === 3) return []
+  const expected = 'a leaf, its issuer and the root'
+  const actual = found === 0 ? 'no such chain' : `${found} of the three`
+  return [{ code: 'CERT_MISSING', message: 'the chain has a gap', expected, actual }]
 }
 
 /** All attributes but the common name are equal, in order. */
@@ -239,44 +290,56 @@ function sameOwner(a: Name, b: Name): boolean {
 /** Every signature of AMD's PKI is RSASSA-PSS with SHA-384 and salt 48 by a 4096-bit key. Both DER forms of its parameters decode to the same. */
 function checkAlgorithms({ leaf, ca, ark }: Path): Problem[] {
   const problems: Problem[] = []
-  const add = (message: string): void => {
-    problems.push({ code: 'UNSUPPORTED_ALGORITHM', message })
+  const add = (message: string, expected: string, actual: string): void => {
+    problems.push({ code: 'UNSUPPORTED_ALGORITHM', message, expected, actual })
   }
   for (const cert of [leaf, ca, ark]) {
-    if (cert === null) {
-      if (!problems.includes(MISSING)) problems.push(MISSING)
-      continue
-    }
-    const { kind, hash, saltLength } = cert.signatureAlgorithm
-    if (kind !== 'rsa-pss' || hash !== 'sha384' || saltLength !== 48) {
-      add(`${cert.subject.text} is not signed with RSASSA-PSS, SHA-384 and salt 48`)
+    if (cert === null) continue
+    const { subject, key } = cert
+    if (!signedAsAmd(cert)) {
+      const message = `${subject.text} is not signed with RSASSA-PSS, SHA-384 and salt 48`
+      add(message, AMD_SIGNATURE, describeAlgorithm(cert.signatureAlgorithm))
     }
     if (cert === leaf) {
-      if (cert.key.type !== 'ec' || cert.key.curve !== 'P-384') {
-        add(`the key of ${cert.subject.text} is not on P-384`)
+      if (key.type !== 'ec' || key.curve !== 'P-384') {
+        add(`the key of ${subject.text} is not on P-384`, LEAF_KEY, describeKey(key))
       }
-    } else if (cert.key.type !== 'rsa' || cert.key.bits !== 4096) {
-      add(`the key of ${cert.subject.text} is not RSA-4096`)
+    } else if (key.type !== 'rsa' || key.bits !== 4096) {
+      add(`the key of ${subject.text} is not RSA-4096`, AMD_KEY, describeKey(key))
     }
   }
-  return problems
+  return [...problems, ...gaps([leaf, ca, ark])]
+}
+
+function signedAsAmd({ signatureAlgorithm }: Pick<Certificate, 'signatureAlgorithm'>): boolean {
+  const { kind, hash, saltLength } = signatureAlgorithm
+  return kind === 'rsa-pss' && hash === 'sha384' && saltLength === 48
+}
+
+function describeAlgorithms(level: string, cert: Certificate | null): string {
+  if (cert === null) return `no ${level}`
+  return `${level}: ${describeKey(cert.key)}, ${describeAlgorithm(cert.signatureAlgorithm)}`
 }
 
 function readLeaf(
   certificate: Certificate | null,
   kind: LeafKind | null,
-): { readonly leaf: SnpLeaf | null; readonly check: Check } {
+): { readonly leaf: SnpLeaf | null; readonly check: EvidenceCheck } {
   const id = 'snp.leaf'
   if (certificate === null || kind === null) {
-    const message = 'there is no VCEK or VLEK to read'
-    return { leaf: null, check: fail(id, 'CERT_MISSING', message) }
+    const told = { expected: 'a VCEK or VLEK', actual: 'none' }
+    return { leaf: null, check: fail(id, 'CERT_MISSING', 'there is no VCEK or VLEK to read', told) }
   }
+  const expected = `the extensions of a ${kind}, each once and in its form, and no others`
+  const count = certificate.extensions.size
   try {
     const leaf = parseLeaf(certificate, kind)
-    return { leaf, check: pass(id, `the ${kind} has exactly the extensions of its kind`) }
+    const message = `the ${kind} has exactly the extensions of its kind`
+    return { leaf, check: pass(id, message, { expected, actual: `these ${count}` }) }
   } catch (error) {
     if (!(error instanceof AttestationError)) throw error
-    return { leaf: null, check: fail(id, 'CERT_INVALID', error.message) }
+    const told = { expected, actual: `${count} extensions, not all of them so` }
+    return { leaf: null, check: fail(id, 'CERT_INVALID', error.message, told) }
   }
 }
 
@@ -285,14 +348,24 @@ function checkLinks({ leaf, ca, ark }: Path, at: Date): readonly Problem[] {
   const problems = checkPath(path, at, { selfSignedRoot: ark !== null }).filter(
     (problem) => !DATE_CODES.has(problem.code),
   )
-  return path.length === 3 ? problems : [...problems, MISSING]
+  return [...problems, ...gaps([leaf, ca, ark])]
 }
 
-function checkDates(level: 'leaf' | 'ca' | 'root', cert: Certificate | null, at: Date): Check {
+function checkDates(
+  level: 'leaf' | 'ca' | 'root',
+  cert: Certificate | null,
+  at: Date,
+): EvidenceCheck {
   const id = `snp.validity.${level}`
-  if (cert === null) return fail(id, 'CERT_MISSING', `there is no ${level} certificate`)
+  if (cert === null) {
+    const told = { expected: 'a certificate', actual: 'none' }
+    return fail(id, 'CERT_MISSING', `there is no ${level} certificate`, told)
+  }
   const problems = checkPath([cert], at).filter((problem) => DATE_CODES.has(problem.code))
-  return settle(id, `${cert.subject.commonName ?? level} is valid at the stated time`, problems)
+  return settle(id, `${cert.subject.commonName ?? level} is valid at the stated time`, problems, {
+    expected: describeWindow(cert.notBefore, cert.notAfter),
+    actual: describeTime(at),
+  })
 }
 
 function listsOf(ark: Certificate, crls: readonly Crl[]): readonly Crl[] {
@@ -306,12 +379,13 @@ function checkRevocation(
   { leaf, ca, ark }: Path,
   lists: readonly Crl[],
   { at, requireCrl }: ChainOptions,
-): Check {
+): EvidenceCheck {
   const id = 'snp.revocation'
   if (ark === null || lists.length === 0) {
     const message = 'no revocation list of this root was given, so revocation is unknown'
     const hint = 'give the KDS crl of the product as endorsement'
-    return (requireCrl ? fail : warn)(id, 'CRL_MISSING', message, { hint })
+    const told = { expected: 'a current revocation list of the root', actual: 'none', hint }
+    return (requireCrl ? fail : warn)(id, 'CRL_MISSING', message, told)
   }
   const problems: Problem[] = []
   const stale: Problem[] = []
@@ -319,13 +393,10 @@ function checkRevocation(
   for (const crl of lists) {
     const found = checkCrl(crl, ark, at)
     const broken = found.filter((problem) => problem.code !== 'CRL_EXPIRED')
-    const algorithm = crl.signatureAlgorithm
-    if (
-      algorithm.kind !== 'rsa-pss' ||
-      algorithm.hash !== 'sha384' ||
-      algorithm.saltLength !== 48
-    ) {
-      broken.push({ code: 'CRL_INVALID', message: 'a list is not signed as AMD signs' })
+    if (!signedAsAmd(crl)) {
+      const message = 'a list is not signed as AMD signs'
+      const actual = describeAlgorithm(crl.signatureAlgorithm)
+      broken.push({ code: 'CRL_INVALID', message, expected: AMD_SIGNATURE, actual })
     }
     problems.push(...broken)
     if (broken.length > 0) continue
@@ -336,11 +407,25 @@ function checkRevocation(
       const listed =
         cert !== null &&
         (isRevoked(crl, cert) || (cert === leaf && crl.revoked.has(`${cert.serial}`)))
-      if (listed) problems.push({ code: 'REVOKED', message: `${cert.subject.text} is revoked` })
+      if (listed) problems.push(revoked(crl, cert))
     }
   }
   if (current === 0) problems.push(...stale)
   const order = (problem: Problem): number => (problem.code === 'REVOKED' ? 0 : 1)
   problems.sort((a, b) => order(a) - order(b))
-  return settle(id, 'neither the leaf nor its issuer is revoked', problems)
+  const entries = lists.reduce((sum, crl) => sum + crl.revoked.size, 0)
+  return settle(id, 'neither the leaf nor its issuer is revoked', problems, {
+    expected: 'neither serial number on a current list of the root',
+    actual: `neither is among the ${entries} that the list names`,
+  })
+}
+
+function revoked(crl: Crl, cert: Certificate): Problem {
+  const since = crl.revoked.get(`${cert.serial}`)
+  return {
+    code: 'REVOKED',
+    message: `${cert.subject.text} is revoked`,
+    expected: 'a serial number that is not on the list of the root',
+    actual: `${cert.serial}, revoked ${since === undefined ? 'before' : formatTime(since)}`,
+  }
 }

@@ -1,6 +1,6 @@
 // The single owner of appraising an authenticated quote: every check of the owner's policy, in one stable order, whichever fail.
 import type { Authenticated } from '../authenticated.ts'
-import { fail, pass, skip, warn } from '../check.ts'
+import { fail, failAll, pass, skip, warn } from '../check.ts'
 import type { EventLog } from '../endorsements.ts'
 import { appraiseLogs } from '../eventlog/index.ts'
 import type { ExtractedEvent } from '../eventlog/index.ts'
@@ -8,7 +8,7 @@ import { checkExpected } from '../expected.ts'
 import type { Expected } from '../expected.ts'
 import { bytesToHex, equalBytes } from '../lib/bytes.ts'
 import { formatTime } from '../lib/time.ts'
-import type { Check } from '../result.ts'
+import type { Comparison, EvidenceCheck } from '../result.ts'
 import type { QuoteFacts } from './authenticate.ts'
 import { atLeast, broken, hex, inWords, numberIn, oneOf, waivable } from './compare.ts'
 import { checkId } from './id.ts'
@@ -19,7 +19,7 @@ import { evaluateTcb } from './tcb.ts'
 import type { TcbEvaluation } from './tcb.ts'
 
 export interface Appraisal {
-  readonly checks: readonly Check[]
+  readonly checks: readonly EvidenceCheck[]
   /** Null if the collateral that it rests on was not there or does not hold. */
   readonly tcb: TcbEvaluation | null
   /** What was measured at run time, as event logs that hold tell it. TDX only. */
@@ -29,6 +29,7 @@ export interface Appraisal {
 /** XFAM: x87 and SSE must be on (bits 0, 1), and nothing beyond these bits may be (TDX module specification, "fixed" bits). */
 const XFAM_REQUIRED = 0x3n
 const XFAM_ALLOWED = 0x6dbe7n
+const XFAM_WORDS = `${hex(XFAM_REQUIRED)} set, and nothing beyond ${hex(XFAM_ALLOWED)}`
 
 /**
  * Appraises a TD, with the event logs that came with it. Every rule is run and reported; a rule that holds only because the policy is looser than the strict default says so: `warn`, WAIVED.
@@ -41,10 +42,10 @@ export function appraiseTdx(
   eventLogs: readonly EventLog[] = [],
 ): Appraisal {
   const { body } = facts.quote
-  if (body.type === 'sgx') return { checks: [wrongTee('tdx')], tcb: null, events: [] }
+  if (body.type === 'sgx') return { checks: [wrongTee('tdx', 'sgx')], tcb: null, events: [] }
   const { report } = body
   const tcb = evaluate(facts)
-  const rtmr = (index: 0 | 1 | 2 | 3): Check =>
+  const rtmr = (index: 0 | 1 | 2 | 3): EvidenceCheck =>
     oneOf(
       `tdx.rtmr${index}`,
       'RTMR',
@@ -95,7 +96,7 @@ export function appraiseSgx(
   expected: Expected = {},
 ): Appraisal {
   const { body } = facts.quote
-  if (body.type !== 'sgx') return { checks: [wrongTee('sgx')], tcb: null, events: [] }
+  if (body.type !== 'sgx') return { checks: [wrongTee('sgx', 'tdx')], tcb: null, events: [] }
   const { report } = body
   const tcb = evaluate(facts)
   const xfrm = new DataView(
@@ -126,8 +127,10 @@ export function appraiseSgx(
   }
 }
 
-function wrongTee(tee: 'sgx' | 'tdx'): Check {
-  return fail(checkId(tee, 'body'), 'COLLATERAL_MISMATCH', 'the policy is for another kind of TEE')
+function wrongTee(wanted: 'sgx' | 'tdx', found: 'sgx' | 'tdx'): EvidenceCheck {
+  const message = 'the policy is for another kind of TEE'
+  const told = { expected: wanted.toUpperCase(), actual: found.toUpperCase() }
+  return fail(checkId(wanted, 'body'), 'COLLATERAL_MISMATCH', message, told)
 }
 
 function evaluate({ quote, pck, tcbInfo, qeIdentity }: QuoteFacts): TcbEvaluation | null {
@@ -149,10 +152,10 @@ function platformChecks(
   tcb: TcbEvaluation | null,
   policy: IntelPolicy,
   at: Date,
-): Check[] {
+): EvidenceCheck[] {
   const { quote, pck } = facts
   const strict = STRICT_TDX_POLICY
-  const vendor = (accepted: IntelPolicy): Check =>
+  const vendor = (accepted: IntelPolicy): EvidenceCheck =>
     oneOf(
       checkId(tee, 'qe.vendor'),
       'QE_VENDOR',
@@ -195,19 +198,21 @@ function tcbStatus(
   tee: 'sgx' | 'tdx',
   tcb: TcbEvaluation | null,
   { tcbStatuses }: Pick<IntelPolicy, 'tcbStatuses'>,
-): Check {
+): EvidenceCheck {
   const id = checkId(tee, 'tcb.status')
   if (tcb === null)
     return skip(id, 'without collateral the TCB has no status', 'COLLATERAL_MISSING')
   const [problem] = tcb.problems
-  if (problem !== undefined)
-    return fail(id, problem.code, tcb.problems.map(({ message }) => message).join('; '))
-  if (tcb.status === null) return fail(id, 'TCB_STATUS_UNKNOWN', 'the TCB has no status')
-  const more = { expected: tcbStatuses.join(' or '), actual: tcb.status }
+  if (problem !== undefined) return failAll(id, problem, tcb.problems)
+  const more = { expected: tcbStatuses.join(' or '), actual: tcb.status ?? 'none' }
+  if (tcb.status === null) return fail(id, 'TCB_STATUS_UNKNOWN', 'the TCB has no status', more)
   return tcb.status !== 'Revoked' && tcbStatuses.includes(tcb.status)
     ? pass(id, `the TCB is ${tcb.status}`, more)
     : fail(id, 'TCB_STATUS', `the TCB is ${tcb.status}`, more)
 }
+
+const NOTHING_OPEN = 'no advisory without an exception that still runs'
+const NONE_OPEN: Comparison = { expected: NOTHING_OPEN, actual: 'none' }
 
 /** Up to date means that nothing is open. In any other status every advisory needs an exception of its own that has not run out. */
 function advisories(
@@ -215,11 +220,12 @@ function advisories(
   tcb: TcbEvaluation | null,
   { advisoryExceptions }: IntelPolicy,
   at: Date,
-): Check {
+): EvidenceCheck {
   const id = checkId(tee, 'tcb.advisories')
   if (tcb?.status == null)
     return skip(id, 'without a TCB status no advisory can be judged', 'COLLATERAL_MISSING')
-  if (tcb.status === 'UpToDate') return pass(id, 'the TCB is up to date, so no advisory is open')
+  if (tcb.status === 'UpToDate')
+    return pass(id, 'the TCB is up to date, so no advisory is open', NONE_OPEN)
   const open: string[] = []
   const excused: string[] = []
   for (const advisory of tcb.advisoryIds) {
@@ -234,19 +240,29 @@ function advisories(
   }
   if (open.length > 0)
     return fail(id, 'TCB_ADVISORY', `open: ${open.join(', ')}`, {
+      expected: NOTHING_OPEN,
       actual: tcb.advisoryIds.join(', '),
       hint: 'update the platform, or accept an advisory for a while with advisoryExceptions',
     })
   return excused.length === 0
-    ? pass(id, 'no advisory applies')
-    : warn(id, 'WAIVED', `excused: ${excused.join(', ')}`, { actual: tcb.advisoryIds.join(', ') })
+    ? pass(id, 'no advisory applies', NONE_OPEN)
+    : warn(id, 'WAIVED', `excused: ${excused.join(', ')}`, {
+        expected: NOTHING_OPEN,
+        actual: tcb.advisoryIds.join(', '),
+      })
 }
 
-function tcbDate(tee: 'sgx' | 'tdx', tcb: TcbEvaluation | null, minimum: Date | undefined): Check {
+function tcbDate(
+  tee: 'sgx' | 'tdx',
+  tcb: TcbEvaluation | null,
+  minimum: Date | undefined,
+): EvidenceCheck {
   const id = checkId(tee, 'tcb.date')
   if (minimum === undefined) return skip(id, 'no minimum TCB date was given')
-  if (tcb?.tcbDate == null) return fail(id, 'TCB_DATE', 'the TCB has no date')
-  const more = { expected: `from ${formatTime(minimum)} on`, actual: formatTime(tcb.tcbDate) }
+  const expected = `from ${formatTime(minimum)} on`
+  if (tcb?.tcbDate == null)
+    return fail(id, 'TCB_DATE', 'the TCB has no date', { expected, actual: 'none' })
+  const more = { expected, actual: formatTime(tcb.tcbDate) }
   return tcb.tcbDate >= minimum
     ? pass(id, 'the TCB is recent enough', more)
     : fail(id, 'TCB_DATE', 'the TCB is too old', more)
@@ -257,26 +273,37 @@ function evaluationNumber(
   what: string,
   statement: { readonly evaluationNumber: number } | null,
   minimum: number | undefined,
-): Check {
+): EvidenceCheck {
   if (minimum === undefined)
     return skip(id, `no minimum evaluation number of the ${what} was given`)
-  if (statement === null) return fail(id, 'EVAL_NUMBER_LOW', `there is no ${what}`)
-  const more = { expected: `at least ${minimum}`, actual: `${statement.evaluationNumber}` }
+  const expected = `at least ${minimum}`
+  if (statement === null)
+    return fail(id, 'EVAL_NUMBER_LOW', `there is no ${what}`, { expected, actual: 'none' })
+  const more = { expected, actual: `${statement.evaluationNumber}` }
   return statement.evaluationNumber >= minimum
     ? pass(id, `the ${what} is recent enough`, more)
     : fail(id, 'EVAL_NUMBER_LOW', `the ${what} has an evaluation number that is too low`, more)
 }
 
-function debugTd({ tdAttributes: attributes }: TdReport): Check {
+const NO_DEBUG = 'debugging not allowed (DEBUG clear)'
+const DEBUG_CLEAR: Comparison = { expected: NO_DEBUG, actual: 'not allowed (DEBUG clear)' }
+const DEBUG_SET: Comparison = { expected: NO_DEBUG, actual: 'allowed (DEBUG set)' }
+
+function debugTd({ tdAttributes: attributes }: TdReport): EvidenceCheck {
   return (attributes & 1n) === 0n
-    ? pass('tdx.debug', 'the TD can’t be debugged')
-    : fail('tdx.debug', 'DEBUG', 'the TD can be debugged: the host can read its memory')
+    ? pass('tdx.debug', 'the TD can’t be debugged', DEBUG_CLEAR)
+    : fail('tdx.debug', 'DEBUG', 'the TD can be debugged: the host can read its memory', DEBUG_SET)
 }
 
-function debugEnclave({ attributes }: SgxReport): Check {
+function debugEnclave({ attributes }: SgxReport): EvidenceCheck {
   return ((attributes[0] ?? 0) & 2) === 0
-    ? pass('sgx.debug', 'the enclave can’t be debugged')
-    : fail('sgx.debug', 'DEBUG', 'the enclave can be debugged: its memory can be read from outside')
+    ? pass('sgx.debug', 'the enclave can’t be debugged', DEBUG_CLEAR)
+    : fail(
+        'sgx.debug',
+        'DEBUG',
+        'the enclave can be debugged: its memory can be read from outside',
+        DEBUG_SET,
+      )
 }
 
 const maskOf = (positions: Readonly<Record<string, number>>): bigint =>
@@ -284,7 +311,7 @@ const maskOf = (positions: Readonly<Record<string, number>>): bigint =>
 const KNOWN_TD_ATTRIBUTES = maskOf(TD_ATTRIBUTES)
 const KNOWN_SGX_FLAGS = maskOf(SGX_FLAGS)
 
-function tdAttributes(report: TdReport, policy: Pick<TdxPolicy, 'tdAttributes'>): Check {
+function tdAttributes(report: TdReport, policy: Pick<TdxPolicy, 'tdAttributes'>): EvidenceCheck {
   const id = 'tdx.attributes'
   const problems = broken(report.tdAttributes, TD_ATTRIBUTES, policy.tdAttributes)
   const more = { expected: inWords(policy.tdAttributes), actual: hex(report.tdAttributes) }
@@ -293,20 +320,25 @@ function tdAttributes(report: TdReport, policy: Pick<TdxPolicy, 'tdAttributes'>)
     : fail(id, 'ATTRIBUTES', problems.join(', '), more)
 }
 
+const NO_UNKNOWN = 'no attribute that this verifier does not know'
+
 function unknownTdAttributes(
   report: TdReport,
   policy: Pick<TdxPolicy, 'unknownTdAttributes'>,
-): Check {
+): EvidenceCheck {
   const id = 'tdx.attributes-unknown'
-  const refused = report.tdAttributes & ~KNOWN_TD_ATTRIBUTES & ~policy.unknownTdAttributes
-  return refused === 0n
-    ? pass(id, 'no unknown attribute is set that must not be')
-    : fail(id, 'ATTRIBUTES', 'attributes are set that this verifier does not know', {
-        actual: hex(refused),
-      })
+  const unknown = report.tdAttributes & ~KNOWN_TD_ATTRIBUTES
+  const accepted = policy.unknownTdAttributes
+  const told = {
+    expected: accepted === 0n ? NO_UNKNOWN : `${NO_UNKNOWN} but ${hex(accepted)}`,
+    actual: unknown === 0n ? 'none' : hex(unknown),
+  }
+  return (unknown & ~accepted) === 0n
+    ? pass(id, 'no unknown attribute is set that must not be', told)
+    : fail(id, 'ATTRIBUTES', 'attributes are set that this verifier does not know', told)
 }
 
-function enclaveFlags(report: SgxReport, policy: Pick<SgxPolicy, 'flags'>): Check {
+function enclaveFlags(report: SgxReport, policy: Pick<SgxPolicy, 'flags'>): EvidenceCheck {
   const id = 'sgx.attributes'
   const flags = new DataView(
     report.attributes.buffer,
@@ -322,17 +354,18 @@ function enclaveFlags(report: SgxReport, policy: Pick<SgxPolicy, 'flags'>): Chec
     : fail(id, 'ATTRIBUTES', problems.join(', '), more)
 }
 
-function xfamFixed({ xfam }: TdReport): Check {
+function xfamFixed({ xfam }: TdReport): EvidenceCheck {
   const id = 'tdx.xfam-fixed'
   const problems: string[] = []
   if ((xfam & XFAM_REQUIRED) !== XFAM_REQUIRED) problems.push('x87 and SSE must be on')
   if ((xfam & ~XFAM_ALLOWED) !== 0n) problems.push(`${hex(xfam & ~XFAM_ALLOWED)} must not be set`)
+  const told = { expected: XFAM_WORDS, actual: hex(xfam) }
   return problems.length === 0
-    ? pass(id, 'the fixed bits of XFAM are as the TDX module demands', { actual: hex(xfam) })
-    : fail(id, 'XFAM', problems.join(', '), { actual: hex(xfam) })
+    ? pass(id, 'the fixed bits of XFAM are as the TDX module demands', told)
+    : fail(id, 'XFAM', problems.join(', '), told)
 }
 
-function minimumTeeTcbSvn(report: TdReport, minimum: Uint8Array | undefined): Check {
+function minimumTeeTcbSvn(report: TdReport, minimum: Uint8Array | undefined): EvidenceCheck {
   const id = 'tdx.tee-tcb-svn'
   if (minimum === undefined) return skip(id, 'no minimum TEE_TCB_SVN was given')
   const more = {
@@ -344,7 +377,11 @@ function minimumTeeTcbSvn(report: TdReport, minimum: Uint8Array | undefined): Ch
     : fail(id, 'TCB_BELOW_MINIMUM', 'a component of TEE_TCB_SVN is too low', more)
 }
 
-function reportData(tee: 'sgx' | 'tdx', data: Uint8Array, wanted: Uint8Array | undefined): Check {
+function reportData(
+  tee: 'sgx' | 'tdx',
+  data: Uint8Array,
+  wanted: Uint8Array | undefined,
+): EvidenceCheck {
   const id = checkId(tee, 'report-data')
   if (wanted === undefined) return skip(id, 'no report data was given to compare with')
   const more = { expected: bytesToHex(wanted), actual: bytesToHex(data) }

@@ -9,7 +9,12 @@ import { sha256Hex, utf8Encode } from '../lib/bytes.ts'
 import { formatTime } from '../lib/time.ts'
 import { policyDigest } from '../policy-digest.ts'
 import { UNAUTHENTICATED } from '../result.ts'
-import type { AttestationResult, Check, InputDigest, TrustworthinessVector } from '../result.ts'
+import type {
+  AttestationResult,
+  EvidenceCheck,
+  InputDigest,
+  TrustworthinessVector,
+} from '../result.ts'
 import { VENDOR_ROOTS } from '../roots.ts'
 import type { TrustRoot } from '../roots.ts'
 import { appraiseSgx, appraiseTdx } from './appraise.ts'
@@ -198,7 +203,7 @@ function subjectOf(id: string): Subject | null {
 const SEVERITY = { skip: 0, pass: 1, warn: 2, fail: 3 } as const
 
 /** AR4SI values (draft-ietf-rats-ar4si §2.3.3), from what the checks said. A claim that nothing was compared for is 0. */
-function vectorOf(checks: readonly Check[]): TrustworthinessVector {
+function vectorOf(checks: readonly EvidenceCheck[]): TrustworthinessVector {
   const worst: Record<Subject, number> = {
     hardware: 0,
     identity: 0,

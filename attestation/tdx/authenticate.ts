@@ -3,10 +3,11 @@ import { createHash } from 'node:crypto'
 import type { Authenticated } from '../authenticated.ts'
 import { fail, pass, settle } from '../check.ts'
 import type { Endorsements, SignedJson } from '../endorsements.ts'
-import { sha256Hex } from '../lib/bytes.ts'
-import type { Check, InputDigest } from '../result.ts'
+import { bytesToHex, sha256Hex } from '../lib/bytes.ts'
+import type { Comparison, EvidenceCheck, InputDigest } from '../result.ts'
+import { describeRoots } from '../roots.ts'
 import type { TrustRoot } from '../roots.ts'
-import { examinePck } from './chain.ts'
+import { examinePck, EXTENSION_FORM } from './chain.ts'
 import type { PckFindings } from './chain.ts'
 import type { QeIdentity, TcbInfo } from './collateral.ts'
 import {
@@ -59,7 +60,7 @@ export interface Authentication {
   /** Null if the quote's own chain of signatures does not hold up to a trusted root. Collateral that fails leaves it, but is a failed check. */
   readonly facts: Authenticated<QuoteFacts> | null
   readonly root: TrustRoot | null
-  readonly checks: readonly Check[]
+  readonly checks: readonly EvidenceCheck[]
   /** What was used, by digest. */
   readonly inputs: readonly InputDigest[]
 }
@@ -81,14 +82,14 @@ export function authenticateTdx(
   const { tcbInfo, identity, checks: dated } = judgeAt(tee, examined, at)
   const key = attestationKeys.get(quote.attestationKey)
 
-  const own: readonly Check[] = [
+  const own: readonly EvidenceCheck[] = [
     ...chainChecks,
     checkQeSignature(quote, pck),
     checkQeBinding(quote),
     checkQeDebug(quote),
     checkQuoteSignature(quote, key),
   ]
-  const checks: readonly Check[] = [
+  const checks: readonly EvidenceCheck[] = [
     checkTrailing(quote),
     ...own,
     ...dated,
@@ -122,7 +123,7 @@ function judgeAt(tee: TeeType, examined: Examined, at: Date): Judged {
   if (judged?.at === at.getTime()) return judged
   const tcbInfo = choose(collateral.tcbInfos, at)
   const identity = choose(collateral.qeIdentities, at)
-  const checks: readonly Check[] = [
+  const checks: readonly EvidenceCheck[] = [
     checkCertificateDates(checkId(tee, 'validity.root'), pck.root, at),
     checkCertificateDates(checkId(tee, 'validity.ca'), pck.intermediate, at),
     checkCertificateDates(checkId(tee, 'validity.pck'), pck.leaf, at),
@@ -155,16 +156,26 @@ function examine(
   const collateral = examineCollateral(endorsements, pck, quote.teeType)
   const tee = quote.teeType
   const chainChecks = [
-    settle(checkId(tee, 'root'), `the chain ends at ${rootText(pck.trustRoot)}`, pck.rootProblems),
+    settle(checkId(tee, 'root'), `the chain ends at ${rootText(pck.trustRoot)}`, pck.rootProblems, {
+      expected: describeRoots(trustRoots, 'Intel'),
+      actual: `${pck.trustRoot?.name ?? 'none'} ${pck.trustRoot?.sha256 ?? ''}`,
+    }),
     settle(
       checkId(tee, 'pck.chain'),
       'every certificate was signed by the next, in its role',
       pck.chainProblems,
+      {
+        expected: 'a PCK certificate under the Platform or Processor CA under the root, all P-256',
+        actual: [pck.leaf, pck.intermediate, pck.root]
+          .map((cert) => cert?.subject.commonName)
+          .join(' under '),
+      },
     ),
     settle(
       checkId(tee, 'pck.extension'),
       'the PCK certificate names its platform',
       pck.extensionProblems,
+      { expected: EXTENSION_FORM, actual: platformText(pck.facts) },
     ),
   ]
   const examined: Examined = {
@@ -243,12 +254,21 @@ function choose<
   return best?.statement
 }
 
+function platformText(facts: PckFacts | null): string {
+  if (facts === null) return 'none'
+  const { fmspc, pceId, pceSvn } = facts
+  return `FMSPC ${bytesToHex(fmspc)}, PCE ${bytesToHex(pceId)}, PCESVN ${pceSvn}`
+}
+
 function rootText(root: TrustRoot | null): string {
   if (root === null) return 'no trusted root'
   return root.vendor === 'Intel' ? 'Intel’s own root' : `a root named by the user, ${root.name}`
 }
 
-function checkTrailing(quote: Quote): Check {
+const ALONE = 'a quote, and nothing but zeros after it'
+const NOTHING_MORE: Comparison = { expected: ALONE, actual: 'nothing after it' }
+
+function checkTrailing(quote: Quote): EvidenceCheck {
   const id = checkId(quote.teeType, 'quote')
   if (quote.trailing > 0)
     return fail(
@@ -256,13 +276,15 @@ function checkTrailing(quote: Quote): Check {
       'TRAILING_DATA',
       `${quote.trailing} bytes follow the quote and are not zero padding`,
       {
+        expected: ALONE,
+        actual: `${quote.trailing} bytes after it`,
         hint: 'give the quote alone, without the buffer around it',
       },
     )
-  const padding = quote.padding === 0 ? '' : `, followed by ${quote.padding} bytes of zero padding`
-  return pass(id, `a quote of version ${quote.version} with nothing left over${padding}`, {
-    actual: quote.sha256,
-  })
+  const message = `a quote of version ${quote.version} with nothing left over`
+  if (quote.padding === 0) return pass(id, message, NOTHING_MORE)
+  const padding = `${quote.padding} bytes of zero padding`
+  return pass(id, `${message}, followed by ${padding}`, { expected: ALONE, actual: padding })
 }
 
 function inputsOf(

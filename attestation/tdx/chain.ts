@@ -1,11 +1,14 @@
 // The single owner of Intel's certificate chain for quoting: root (pinned) → Platform or Processor CA → PCK, its roles, algorithms and links.
 import { AttestationError } from '../error.ts'
+import { describeAlgorithm, describeKey } from '../lib/algorithm.ts'
 import { equalBytes, utf8Decode } from '../lib/bytes.ts'
-import { checkPath } from '../lib/chain.ts'
+import { checkPath, describeAuthority, describeUsage } from '../lib/chain.ts'
 import type { Problem } from '../lib/chain.ts'
+import { describeName } from '../lib/name.ts'
 import { parsePem } from '../lib/pem.ts'
 import { parseCertificate } from '../lib/x509.ts'
 import type { Certificate } from '../lib/x509.ts'
+import { describeRoots } from '../roots.ts'
 import type { TrustRoot } from '../roots.ts'
 import { parsePckExtension, SGX_EXTENSION } from './pck.ts'
 import type { PckFacts } from './pck.ts'
@@ -20,6 +23,11 @@ const ROLES: ReadonlyMap<string, Role> = new Map([
   ['Intel SGX PCK Certificate', 'pck'],
   ['Intel SGX TCB Signing', 'tcb-signer'],
 ])
+
+/** How Intel signs certificates, lists and statements. */
+export const INTEL_SIGNATURE = 'ECDSA with SHA-256'
+export const EXTENSION_FORM = 'Intel’s SGX extension, with each of its elements once'
+
 /** The role that a certificate's common name states, exactly. */
 export function roleOf(cert: Certificate): Role | undefined {
   return ROLES.get(cert.subject.commonName ?? '')
@@ -70,8 +78,8 @@ export function examinePck(
   const trustRoot =
     trustRoots.find(({ vendor, sha256 }) => vendor !== 'AMD' && sha256 === root?.sha256) ?? null
   const chainProblems = [...read.problems]
-  const add = (code: Problem['code'], message: string, more: Partial<Problem> = {}): void => {
-    chainProblems.push({ code, message, ...more })
+  const add = (message: string, expected: string, actual: string): void => {
+    chainProblems.push({ code: 'CERT_ROLE', message, expected, actual })
   }
   let issuer: 'platform' | 'processor' | null = null
   if (intermediate !== null) {
@@ -79,24 +87,32 @@ export function examinePck(
     if (role === 'platform' || role === 'processor') issuer = role
     else
       add(
-        'CERT_ROLE',
         'the issuer of the PCK certificate is neither the Platform nor the Processor CA',
-        {
-          actual: intermediate.subject.text,
-        },
+        'CN=Intel SGX PCK Platform CA or CN=Intel SGX PCK Processor CA',
+        describeName(intermediate.subject),
       )
     if (intermediate.basicConstraints?.pathLen !== 0 || intermediate.keyUsage === undefined)
-      add('CERT_ROLE', 'the issuer of the PCK certificate is not an authority of path length 0')
+      add(
+        'the issuer of the PCK certificate is not an authority of path length 0',
+        'CA:TRUE, path length 0, keyCertSign',
+        describeAuthority(intermediate),
+      )
   }
   if (leaf !== null) {
     if (roleOf(leaf) !== 'pck')
-      add('CERT_ROLE', 'the leaf is not a PCK certificate', { actual: leaf.subject.text })
+      add(
+        'the leaf is not a PCK certificate',
+        'CN=Intel SGX PCK Certificate',
+        describeName(leaf.subject),
+      )
     chainProblems.push(...checkSigner(leaf, 'the PCK certificate'))
   }
   if (root !== null && roleOf(root) !== 'root')
-    add('CERT_ROLE', 'the root does not have the name of an SGX root', {
-      actual: root.subject.text,
-    })
+    add(
+      'the root does not have the name of an SGX root',
+      'CN=Intel SGX Root CA',
+      describeName(root.subject),
+    )
   for (const cert of read.path) chainProblems.push(...checkAlgorithms(cert))
   if (read.path.length > 0)
     chainProblems.push(...timeless(checkPath(read.path, new Date(read.path[0]?.notBefore ?? 0))))
@@ -109,20 +125,25 @@ export function examinePck(
     trustRoot,
     issuer,
     facts,
-    rootProblems: trustRoot === null ? [untrusted(root)] : [],
+    rootProblems: trustRoot === null ? [untrusted(root, trustRoots)] : [],
     chainProblems,
     extensionProblems,
   }
 }
 
-function untrusted(root: Certificate | null): Problem {
-  return root === null
-    ? { code: 'CERT_MISSING', message: 'the quote carries no root certificate' }
-    : {
-        code: 'ROOT_UNTRUSTED',
-        message: `${root.subject.text} is not a trusted root`,
-        actual: root.sha256,
-      }
+function untrusted(root: Certificate | null, trustRoots: readonly TrustRoot[]): Problem {
+  const expected = describeRoots(trustRoots, 'Intel')
+  if (root === null) {
+    const message = 'the quote carries no root certificate'
+    return { code: 'CERT_MISSING', message, expected, actual: 'none' }
+  }
+  const message = `${root.subject.text} is not a trusted root`
+  return {
+    code: 'ROOT_UNTRUSTED',
+    message,
+    expected,
+    actual: `another certificate, ${root.sha256}`,
+  }
 }
 
 interface Read {
@@ -142,13 +163,15 @@ function readChain(
     )
     if (path.length === 3) return { path, problems: [] }
     const message = `the PCK chain has ${path.length} certificates, not 3`
-    return { path, problems: [{ code: 'CHAIN_INVALID', message }] }
+    const told = { expected: '3 certificates', actual: `${path.length}` }
+    return { path, problems: [{ code: 'CHAIN_INVALID', message, ...told }] }
   } catch (error) {
     if (!(error instanceof AttestationError)) throw error
     const path = text[0] === 0x2d ? [] : chainAmong(candidates, trustRoots)
     if (path.length > 0) return { path, problems: [] }
     const message = `the PCK chain in the quote can't be read: ${error.message}`
-    return { path: [], problems: [{ code: error.code, message }] }
+    const told = { expected: '3 certificates as PEM', actual: 'something else' }
+    return { path: [], problems: [{ code: error.code, message, ...told }] }
   }
 }
 
@@ -179,9 +202,16 @@ export function checkSigner(cert: Certificate, what: string): Problem[] {
     problems.push({
       code: 'CERT_ROLE',
       message: `${what} is an authority or does not say that it is none`,
+      expected: 'CA:FALSE',
+      actual: describeAuthority(cert),
     })
   if (cert.keyUsage?.has('digitalSignature') !== true)
-    problems.push({ code: 'CERT_ROLE', message: `${what} must not sign data` })
+    problems.push({
+      code: 'CERT_ROLE',
+      message: `${what} must not sign data`,
+      expected: 'digitalSignature',
+      actual: describeUsage(cert),
+    })
   return problems
 }
 
@@ -193,11 +223,15 @@ export function checkAlgorithms(cert: Certificate): Problem[] {
     problems.push({
       code: 'UNSUPPORTED_ALGORITHM',
       message: `${cert.subject.text} is not signed with ECDSA and SHA-256`,
+      expected: INTEL_SIGNATURE,
+      actual: describeAlgorithm(cert.signatureAlgorithm),
     })
   if (cert.key.type !== 'ec' || cert.key.curve !== 'P-256')
     problems.push({
       code: 'UNSUPPORTED_ALGORITHM',
       message: `the key of ${cert.subject.text} is not on P-256`,
+      expected: 'P-256',
+      actual: describeKey(cert.key),
     })
   return problems
 }
@@ -209,12 +243,15 @@ function readExtension(
   const value = leaf?.extensions.get(SGX_EXTENSION)?.value
   if (value === undefined || issuer === null) {
     const message = 'there is no SGX extension of a PCK certificate to read'
-    return { facts: null, problems: [{ code: 'CERT_INVALID', message }] }
+    const told = { expected: EXTENSION_FORM, actual: 'none' }
+    return { facts: null, problems: [{ code: 'CERT_INVALID', message, ...told }] }
   }
   try {
     return { facts: parsePckExtension(value, issuer), problems: [] }
   } catch (error) {
     if (!(error instanceof AttestationError)) throw error
-    return { facts: null, problems: [{ code: 'CERT_INVALID', message: error.message }] }
+    const { message } = error
+    const told = { expected: EXTENSION_FORM, actual: 'another form' }
+    return { facts: null, problems: [{ code: 'CERT_INVALID', message, ...told }] }
   }
 }

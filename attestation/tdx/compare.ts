@@ -2,17 +2,14 @@
 import { fail, pass, skip, warn } from '../check.ts'
 import type { Code } from '../codes.ts'
 import { bytesToHex, equalBytes } from '../lib/bytes.ts'
-import type { Check } from '../result.ts'
+import type { EvidenceCheck } from '../result.ts'
 import type { BitRule } from './policy.ts'
 
 /** A rule that holds under the policy and would not under the strict default is waived, not passed. */
-export function waivable(check: Check, strict: Check): Check {
+export function waivable(check: EvidenceCheck, strict: EvidenceCheck): EvidenceCheck {
   if (check.status !== 'pass' || strict.status !== 'fail') return check
   const { expected, actual } = strict
-  return warn(check.id, 'WAIVED', `${strict.message}; the policy accepts it`, {
-    ...(expected === undefined ? {} : { expected }),
-    ...(actual === undefined ? {} : { actual }),
-  })
+  return warn(check.id, 'WAIVED', `${strict.message}; the policy accepts it`, { expected, actual })
 }
 
 /** Every bit that breaks its rule, in words. */
@@ -53,16 +50,19 @@ export function oneOf(
   name: string,
   value: Uint8Array | null,
   values: readonly Uint8Array[] | undefined,
-): Check {
+): EvidenceCheck {
   if (values === undefined) return skip(id, `no reference value for the ${name} was given`)
   const [first] = values
   const expected =
-    first !== undefined && values.length === 1 ? bytesToHex(first) : `one of ${values.length}`
-  if (value === null) return fail(id, code, `the quote has no ${name}`, { expected })
-  const actual = bytesToHex(value)
+    first !== undefined && values.length === 1
+      ? bytesToHex(first)
+      : `one of ${values.length} reference values`
+  if (value === null)
+    return fail(id, code, `the quote has no ${name}`, { expected, actual: 'none' })
+  const told = { expected, actual: bytesToHex(value) }
   return values.some((each) => equalBytes(each, value))
-    ? pass(id, `the ${name} is a reference value`, { actual })
-    : fail(id, code, `the ${name} is not a reference value`, { expected, actual })
+    ? pass(id, `the ${name} is a reference value`, told)
+    : fail(id, code, `the ${name} is not a reference value`, told)
 }
 
 /** The same for numbers. */
@@ -72,9 +72,9 @@ export function numberIn<T extends bigint | number>(
   name: string,
   value: T,
   values: readonly T[] | undefined,
-): Check {
+): EvidenceCheck {
   if (values === undefined) return skip(id, `no reference value for ${name} was given`)
-  const more = { expected: values.map(hex).join(' or '), actual: hex(value) }
+  const more = { expected: values.map(hex).join(' or ') || 'none', actual: hex(value) }
   return values.includes(value)
     ? pass(id, `${name} is a reference value`, more)
     : fail(id, code, `${name} is not a reference value`, more)
@@ -87,7 +87,7 @@ export function atLeast(
   name: string,
   value: number,
   minimum: number | undefined,
-): Check {
+): EvidenceCheck {
   if (minimum === undefined) return skip(id, `no minimum ${name} was given`)
   const more = { expected: `at least ${minimum}`, actual: `${value}` }
   return value >= minimum

@@ -6,15 +6,15 @@ import type { Code } from '../codes.ts'
 import { bytesToHex, equalBytes, isZero } from '../lib/bytes.ts'
 import type { Problem } from '../lib/chain.ts'
 import type { Certificate } from '../lib/x509.ts'
-import type { Check } from '../result.ts'
+import type { Comparison, EvidenceCheck } from '../result.ts'
 import type { PckFindings } from './chain.ts'
-import type { QeIdentity, TcbInfo } from './collateral.ts'
+import type { QeIdentity, TcbInfo, TdxModule } from './collateral.ts'
 import { checkId } from './id.ts'
 import type { Quote } from './quote.ts'
 import { findModuleIdentity } from './tcb.ts'
 
 /** Intel QVL 4.1.2.5.12: the module's signer and attributes, by the identity of its major version where that is not 0. */
-export function checkModule(quote: Quote, tcbInfo: TcbInfo | null): Check {
+export function checkModule(quote: Quote, tcbInfo: TcbInfo | null): EvidenceCheck {
   const id = 'tdx.module'
   if (tcbInfo === null || quote.body.type === 'sgx')
     return skip(
@@ -30,36 +30,70 @@ export function checkModule(quote: Quote, tcbInfo: TcbInfo | null): Check {
       id,
       'MODULE_MISMATCH',
       `the TCB info has no identity for TDX module version ${version}`,
+      {
+        expected: `an identity of TDX module version ${version}`,
+        actual: tcbInfo.tdxModuleIdentities.map((each) => each.id).join(', ') || 'none',
+      },
     )
   const problems: Problem[] = []
   if (!equalBytes(mrSignerSeam, module.mrSigner))
     problems.push({
       code: 'MODULE_MISMATCH',
       message: 'the TDX module was signed by someone else',
-      expected: bytesToHex(module.mrSigner),
-      actual: bytesToHex(mrSignerSeam),
+      expected: `MRSIGNERSEAM ${short(module.mrSigner)}`,
+      actual: `MRSIGNERSEAM ${short(mrSignerSeam)}`,
     })
   if (!isZero(seamAttributes) || !equalBytes(seamAttributes, module.attributes))
     problems.push({
       code: 'MODULE_MISMATCH',
       message: 'SEAMATTRIBUTES are not zero as the TDX module’s identity demands',
-      expected: bytesToHex(module.attributes),
-      actual: bytesToHex(seamAttributes),
+      expected: `SEAMATTRIBUTES ${isZero(seamAttributes) ? bytesToHex(module.attributes) : 'all zeros'}`,
+      actual: `SEAMATTRIBUTES ${short(seamAttributes)}`,
     })
-  return settle(id, 'the TDX module is Intel’s', problems)
+  return settle(id, 'the TDX module is Intel’s', problems, sameAs(module, moduleWords))
 }
 
+function short(bytes: Uint8Array): string {
+  return isZero(bytes) ? 'all zeros' : bytesToHex(bytes)
+}
+
+function moduleWords({ mrSigner, attributes }: TdxModule): string {
+  return `MRSIGNERSEAM ${short(mrSigner)}, SEAMATTRIBUTES ${short(attributes)}`
+}
+
+const same = new WeakMap<object, Comparison>()
+
+/** What was found where everything is as a statement demands. Statements are immutable, so it is put into words once for each. */
+function sameAs<T extends object>(statement: T, words: (statement: T) => string): Comparison {
+  let comparison = same.get(statement)
+  if (comparison === undefined) {
+    const text = words(statement)
+    comparison = { expected: text, actual: text }
+    same.set(statement, comparison)
+  }
+  return comparison
+}
+
+const PCK_SIGNED = 'a signature by the PCK key: ECDSA on P-256 with SHA-256'
+const KEY_SIGNED = 'a signature by the attestation key: ECDSA on P-256 with SHA-256'
+const YES = 'it verifies'
+const NO = 'it does not verify'
+
 /** Intel QVL 4.1.2.5.13. */
-export function checkQeSignature(quote: Quote, { leaf }: PckFindings): Check {
+export function checkQeSignature(quote: Quote, { leaf }: PckFindings): EvidenceCheck {
   const id = checkId(quote.teeType, 'qe.signature')
-  if (leaf === null) return fail(id, 'CERT_MISSING', 'there is no PCK certificate to verify with')
-  const problems: Problem[] = []
-  if (!verifies(quote.qeReport.bytes, leafKey(leaf), quote.qeReportSignature))
-    problems.push({
-      code: 'SIGNATURE_INVALID',
-      message: 'the report of the quoting enclave was not signed by the PCK key',
+  const expected = PCK_SIGNED
+  if (leaf === null) {
+    const told = { expected, actual: 'no PCK certificate' }
+    return fail(id, 'CERT_MISSING', 'there is no PCK certificate to verify with', told)
+  }
+  if (verifies(quote.qeReport.bytes, leafKey(leaf), quote.qeReportSignature))
+    return pass(id, 'the PCK key signed the report of the quoting enclave', {
+      expected,
+      actual: YES,
     })
-  return settle(id, 'the PCK key signed the report of the quoting enclave', problems)
+  const message = 'the report of the quoting enclave was not signed by the PCK key'
+  return fail(id, 'SIGNATURE_INVALID', message, { expected, actual: NO })
 }
 
 function leafKey(leaf: Certificate): KeyObject | null {
@@ -70,21 +104,22 @@ function leafKey(leaf: Certificate): KeyObject | null {
   }
 }
 
+/** 32 bytes. */
+const ZEROS = '00'.repeat(32)
+
 /** Intel QVL 4.1.2.5.14, and the second half of the field, which Intel's verifier does not look at. */
-export function checkQeBinding(quote: Quote): Check {
+export function checkQeBinding(quote: Quote): EvidenceCheck {
   const id = checkId(quote.teeType, 'qe.binding')
   const { reportData } = quote.qeReport
   const hash = createHash('sha256').update(quote.attestationKey).update(quote.qeAuthData).digest()
+  const told = { expected: hash.toString('hex') + ZEROS, actual: bytesToHex(reportData) }
   if (equalBytes(reportData.subarray(0, 32), hash) && isZero(reportData.subarray(32)))
-    return pass(id, 'the quoting enclave vouches for the attestation key')
-  return fail(id, 'QE_BINDING', 'the quoting enclave did not vouch for the attestation key', {
-    expected: hash.toString('hex') + '00'.repeat(32),
-    actual: bytesToHex(reportData),
-  })
+    return pass(id, 'the quoting enclave vouches for the attestation key', told)
+  return fail(id, 'QE_BINDING', 'the quoting enclave did not vouch for the attestation key', told)
 }
 
 /** Intel QVL 4.1.2.5.15 and 16. */
-export function checkQeIdentity(quote: Quote, identity: QeIdentity | null): Check {
+export function checkQeIdentity(quote: Quote, identity: QeIdentity | null): EvidenceCheck {
   const id = checkId(quote.teeType, 'qe.identity')
   if (identity === null)
     return skip(
@@ -94,34 +129,48 @@ export function checkQeIdentity(quote: Quote, identity: QeIdentity | null): Chec
     )
   const { miscSelect, attributes, mrSigner, isvProdId } = quote.qeReport
   const problems: Problem[] = []
-  const compare = (code: Code, name: string, expected: string, actual: string): void => {
-    if (expected !== actual)
-      problems.push({ code, message: `${name} of the quoting enclave differs`, expected, actual })
+  const differs = (code: Code, name: string, expected: string, actual: string): void => {
+    const message = `${name} of the quoting enclave differs`
+    problems.push({ code, message, expected: `${name} ${expected}`, actual: `${name} ${actual}` })
   }
-  const hex32 = (value: number): string => (value >>> 0).toString(16).padStart(8, '0')
+  const select = (miscSelect & identity.miscSelectMask) >>> 0
   const masked = attributes.map((byte, index) => byte & (identity.attributesMask[index] ?? 0xff))
-  compare(
-    'QE_IDENTITY_MISCSELECT',
-    'MISCSELECT',
-    hex32(identity.miscSelect),
-    hex32(miscSelect & identity.miscSelectMask),
-  )
-  compare(
-    'QE_IDENTITY_ATTRIBUTES',
-    'ATTRIBUTES',
-    bytesToHex(identity.attributes),
-    bytesToHex(masked),
-  )
-  compare('QE_IDENTITY_MRSIGNER', 'MRSIGNER', bytesToHex(identity.mrSigner), bytesToHex(mrSigner))
-  compare('QE_IDENTITY_ISVPRODID', 'ISVPRODID', `${identity.isvProdId}`, `${isvProdId}`)
-  return settle(id, 'the quoting enclave is the one that Intel identifies', problems)
+  if (select !== identity.miscSelect >>> 0)
+    differs('QE_IDENTITY_MISCSELECT', 'MISCSELECT', hex32(identity.miscSelect), hex32(select))
+  if (!equalBytes(masked, identity.attributes))
+    differs(
+      'QE_IDENTITY_ATTRIBUTES',
+      'ATTRIBUTES',
+      bytesToHex(identity.attributes),
+      bytesToHex(masked),
+    )
+  if (!equalBytes(mrSigner, identity.mrSigner))
+    differs('QE_IDENTITY_MRSIGNER', 'MRSIGNER', bytesToHex(identity.mrSigner), bytesToHex(mrSigner))
+  if (isvProdId !== identity.isvProdId)
+    differs('QE_IDENTITY_ISVPRODID', 'ISVPRODID', `${identity.isvProdId}`, `${isvProdId}`)
+  const message = 'the quoting enclave is the one that Intel identifies'
+  return settle(id, message, problems, sameAs(identity, enclaveWords))
 }
 
-export function checkQeDebug(quote: Quote): Check {
+const hex32 = (value: number): string => (value >>> 0).toString(16).padStart(8, '0')
+
+function enclaveWords({ miscSelect, attributes, mrSigner, isvProdId }: QeIdentity): string {
+  return `MISCSELECT ${hex32(miscSelect)}, ATTRIBUTES ${bytesToHex(attributes)}, MRSIGNER ${bytesToHex(mrSigner)}, ISVPRODID ${isvProdId}`
+}
+
+const NO_DEBUG = 'debugging not allowed (DEBUG clear)'
+
+export function checkQeDebug(quote: Quote): EvidenceCheck {
   const id = checkId(quote.teeType, 'qe.debug')
   return ((quote.qeReport.attributes[0] ?? 0) & 2) === 0
-    ? pass(id, 'the quoting enclave can’t be debugged')
-    : fail(id, 'QE_DEBUG', 'the quoting enclave can be debugged, so its key proves nothing')
+    ? pass(id, 'the quoting enclave can’t be debugged', {
+        expected: NO_DEBUG,
+        actual: 'not allowed (DEBUG clear)',
+      })
+    : fail(id, 'QE_DEBUG', 'the quoting enclave can be debugged, so its key proves nothing', {
+        expected: NO_DEBUG,
+        actual: 'allowed (DEBUG set)',
+      })
 }
 
 function verifies(data: Uint8Array, key: KeyObject | null, signature: Uint8Array): boolean {
@@ -129,11 +178,17 @@ function verifies(data: Uint8Array, key: KeyObject | null, signature: Uint8Array
 }
 
 /** Intel QVL 4.1.2.5.17. */
-export function checkQuoteSignature(quote: Quote, key: KeyObject | null): Check {
+export function checkQuoteSignature(quote: Quote, key: KeyObject | null): EvidenceCheck {
   const id = checkId(quote.teeType, 'signature')
   if (key === null)
-    return fail(id, 'SIGNATURE_INVALID', 'the attestation key is not a point of P-256')
+    return fail(id, 'SIGNATURE_INVALID', 'the attestation key is not a point of P-256', {
+      expected: KEY_SIGNED,
+      actual: 'no point of P-256',
+    })
   return verifies(quote.signed, key, quote.signature)
-    ? pass(id, 'the attestation key signed the quote')
-    : fail(id, 'SIGNATURE_INVALID', 'the quote was not signed by its attestation key')
+    ? pass(id, 'the attestation key signed the quote', { expected: KEY_SIGNED, actual: YES })
+    : fail(id, 'SIGNATURE_INVALID', 'the quote was not signed by its attestation key', {
+        expected: KEY_SIGNED,
+        actual: NO,
+      })
 }

@@ -1,6 +1,7 @@
 // The single owner of authenticating what Intel says of a platform: TCB info and enclave identity with their signer, and both revocation lists.
 import { verify } from 'node:crypto'
 import { AttestationError } from '../error.ts'
+import { describeAlgorithm } from '../lib/algorithm.ts'
 import { bytesToHex, equalBytes, sha256Hex } from '../lib/bytes.ts'
 import { checkPath } from '../lib/chain.ts'
 import type { Problem } from '../lib/chain.ts'
@@ -8,7 +9,8 @@ import { checkCrl, isRevoked } from '../lib/crl.ts'
 import type { Crl } from '../lib/crl.ts'
 import type { Certificate } from '../lib/x509.ts'
 import type { Endorsements, SignedJson } from '../endorsements.ts'
-import { checkAlgorithms, checkSigner, roleOf, timeless } from './chain.ts'
+import type { Comparison } from '../result.ts'
+import { checkAlgorithms, checkSigner, INTEL_SIGNATURE, roleOf, timeless } from './chain.ts'
 import type { PckFindings } from './chain.ts'
 import { decodeQeIdentity, decodeTcbInfo } from './collateral.ts'
 import type { QeIdentity, TcbInfo } from './collateral.ts'
@@ -24,6 +26,8 @@ export interface Statement<T> {
   readonly problems: readonly Problem[]
   /** About another platform or enclave. */
   readonly mismatches: readonly Problem[]
+  /** What it is about, against what it should be about. */
+  readonly about: Comparison
 }
 
 /** One revocation list, and what is wrong with it besides its dates. */
@@ -65,17 +69,12 @@ export function examineCollateral(
   const tcbInfos = endorsements.tcbInfos
     .slice(0, MAX_CANDIDATES)
     .map((signed) =>
-      examine(
-        signed,
-        decodeTcbInfo,
-        (tcbInfo) => tcbInfoMismatches(tcbInfo, pck, teeType),
-        signers,
-      ),
+      examine(signed, decodeTcbInfo, (tcbInfo) => platformsOf(tcbInfo, pck, teeType), signers),
     )
   const qeIdentities = endorsements.qeIdentities
     .slice(0, MAX_CANDIDATES)
     .map((signed) =>
-      examine(signed, decodeQeIdentity, (identity) => qeMismatches(identity, teeType), signers),
+      examine(signed, decodeQeIdentity, (identity) => enclavesOf(identity, teeType), signers),
     )
   const rootLists = lists(root)
   const pckLists = lists(intermediate)
@@ -110,7 +109,7 @@ function findSigners(certificates: readonly Certificate[], pck: PckFindings): re
 function examine<T>(
   signed: SignedJson,
   decode: (raw: Uint8Array) => T,
-  mismatchesOf: (content: T) => readonly Problem[],
+  aboutOf: (content: T) => readonly About[],
   signers: readonly Signer[],
 ): Statement<T> {
   const sha256 = sha256Hex(signed.raw)
@@ -119,16 +118,42 @@ function examine<T>(
     content = decode(signed.raw)
   } catch (error) {
     if (!(error instanceof AttestationError)) throw error
-    const problems = [{ code: error.code, message: error.message }]
-    return { content: null, signer: null, sha256, problems, mismatches: [] }
+    const about = {
+      expected: 'a statement in the form that Intel gives it',
+      actual: 'another form',
+    }
+    const problems = [{ code: error.code, message: error.message, ...about }]
+    return { content: null, signer: null, sha256, problems, mismatches: [], about }
   }
-  const mismatches = mismatchesOf(content)
+  const compared = aboutOf(content)
+  const mismatches = compared
+    .filter(({ expected, actual }) => expected !== actual)
+    .map(({ message, what, expected, actual }): Problem => ({
+      code: 'COLLATERAL_MISMATCH',
+      message,
+      expected: `${what}${expected}`,
+      actual: `${what}${actual}`,
+    }))
   const found = signers.find(({ cert }) => isSignedBy(signed, cert))
   const problems: readonly Problem[] =
     found?.problems ??
     (signers.length === 0
-      ? [{ code: 'CERT_MISSING', message: 'the certificate of the TCB signer was not given' }]
-      : [{ code: 'COLLATERAL_SIGNATURE', message: 'the signature does not verify' }])
+      ? [
+          {
+            code: 'CERT_MISSING',
+            message: 'the certificate of the TCB signer was not given',
+            expected: 'CN=Intel SGX TCB Signing',
+            actual: 'no such certificate',
+          },
+        ]
+      : [
+          {
+            code: 'COLLATERAL_SIGNATURE',
+            message: 'the signature does not verify',
+            expected: 'a signature by the TCB signer: ECDSA on P-256 with SHA-256',
+            actual: 'another key, or a statement that was changed',
+          },
+        ])
   const sound = problems.length === 0 && mismatches.length === 0
   return {
     content: sound ? content : null,
@@ -136,6 +161,10 @@ function examine<T>(
     sha256,
     problems,
     mismatches,
+    about: {
+      expected: compared.map(({ what, expected }) => `${what}${expected}`).join(', '),
+      actual: compared.map(({ what, actual }) => `${what}${actual}`).join(', '),
+    },
   }
 }
 
@@ -150,31 +179,33 @@ function isSignedBy(signed: SignedJson, cert: Certificate): boolean {
   }
 }
 
-/** Intel QVL 4.1.2.5.10 and 11: for this kind of TEE, this FMSPC and this PCE. */
-function tcbInfoMismatches(tcbInfo: TcbInfo, pck: PckFindings, teeType: TeeType): Problem[] {
-  const problems: Problem[] = []
-  const compare = (what: string, expected: string, actual: string): void => {
-    if (expected !== actual)
-      problems.push({
-        code: 'COLLATERAL_MISMATCH',
-        message: `the TCB info is for another ${what}`,
-        expected,
-        actual,
-      })
-  }
-  compare('kind of TEE', teeType.toUpperCase(), tcbInfo.id)
-  if (pck.facts !== null) {
-    compare('FMSPC', bytesToHex(pck.facts.fmspc), bytesToHex(tcbInfo.fmspc))
-    compare('PCE', bytesToHex(pck.facts.pceId), bytesToHex(tcbInfo.pceId))
-  }
-  return problems
+/** One thing that a statement is about: the message if it is another, its name before the value, the value that it should have. */
+interface About extends Comparison {
+  readonly message: string
+  readonly what: string
 }
 
-function qeMismatches(identity: QeIdentity, teeType: TeeType): Problem[] {
-  const expected = teeType === 'tdx' ? 'TD_QE' : 'QE'
-  if (identity.id === expected) return []
+/** Intel QVL 4.1.2.5.10 and 11: for this kind of TEE, this FMSPC and this PCE. */
+function platformsOf(tcbInfo: TcbInfo, pck: PckFindings, teeType: TeeType): readonly About[] {
+  const one = (name: string, what: string, expected: string, actual: string): About => ({
+    message: `the TCB info is for another ${name}`,
+    what,
+    expected,
+    actual,
+  })
+  const kind = one('kind of TEE', '', teeType.toUpperCase(), tcbInfo.id)
+  if (pck.facts === null) return [kind]
+  const { fmspc, pceId } = pck.facts
+  return [
+    kind,
+    one('FMSPC', 'FMSPC ', bytesToHex(fmspc), bytesToHex(tcbInfo.fmspc)),
+    one('PCE', 'PCE ', bytesToHex(pceId), bytesToHex(tcbInfo.pceId)),
+  ]
+}
+
+function enclavesOf(identity: QeIdentity, teeType: TeeType): readonly About[] {
   const message = 'the identity is for another kind of quoting enclave'
-  return [{ code: 'COLLATERAL_MISMATCH', message, expected, actual: identity.id }]
+  return [{ message, what: '', expected: teeType === 'tdx' ? 'TD_QE' : 'QE', actual: identity.id }]
 }
 
 /** Everything but the window. Intel's lists carry a number and name the key of their issuer; one that does not is not Intel's. */
@@ -182,12 +213,18 @@ function checkList(crl: Crl, issuer: Certificate): readonly Problem[] {
   const problems = checkCrl(crl, issuer, crl.thisUpdate).filter(
     ({ code }) => code !== 'CRL_EXPIRED',
   )
-  const add = (message: string): void => {
-    problems.push({ code: 'CRL_INVALID', message: `the revocation list ${message}` })
+  const add = (text: string, expected: string, actual: string): void => {
+    problems.push({ code: 'CRL_INVALID', message: `the revocation list ${text}`, expected, actual })
   }
-  if (crl.number === undefined) add('has no number')
-  if (crl.authorityKeyId === undefined) add('does not name the key of its issuer')
+  if (crl.number === undefined) add('has no number', 'a CRL number', 'none')
+  if (crl.authorityKeyId === undefined)
+    add('does not name the key of its issuer', 'an authority key identifier', 'none')
   const { kind, hash } = crl.signatureAlgorithm
-  if (kind !== 'ecdsa' || hash !== 'sha256') add('is not signed with ECDSA and SHA-256')
+  if (kind !== 'ecdsa' || hash !== 'sha256')
+    add(
+      'is not signed with ECDSA and SHA-256',
+      INTEL_SIGNATURE,
+      describeAlgorithm(crl.signatureAlgorithm),
+    )
   return problems
 }

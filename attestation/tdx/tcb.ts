@@ -7,7 +7,8 @@ import type {
   TdxModuleIdentity,
 } from './collateral.ts'
 import type { PckFacts } from './pck.ts'
-import type { Code } from '../codes.ts'
+import { bytesToHex } from '../lib/bytes.ts'
+import type { Problem } from '../lib/chain.ts'
 
 /** Every status that Intel's verifier can give to a TCB. Any other string in collateral fails. */
 export const TCB_STATUSES = [
@@ -27,11 +28,6 @@ export type TcbStatus = (typeof TCB_STATUSES)[number]
 const COLLATERAL_STATUSES: ReadonlySet<string> = new Set(
   TCB_STATUSES.filter((status) => !status.startsWith('TDRelaunch')),
 )
-
-export interface TcbProblem {
-  readonly code: Code
-  readonly message: string
-}
 
 /** One level that was selected, as the collateral states it. */
 export interface SelectedLevel {
@@ -53,7 +49,7 @@ export interface TcbEvaluation {
   readonly qe: SelectedLevel | null
   /** TDX 1.5: the converged status of the module that runs now. Null otherwise. */
   readonly current: TcbStatus | null
-  readonly problems: readonly TcbProblem[]
+  readonly problems: readonly Problem[]
 }
 
 const atLeast = (have: ArrayLike<number>, want: readonly number[], from: number): boolean =>
@@ -150,12 +146,14 @@ export interface TcbInput {
 
 /** Judges authenticated facts against authenticated collateral (Intel QVL 4.1.2.5.18 to 20). Pure. */
 export function evaluateTcb(input: TcbInput): TcbEvaluation {
-  const problems: TcbProblem[] = []
+  const problems: Problem[] = []
   const qeLevel = selectIsvLevel(input.qeIdentity.levels, input.qeIsvSvn)
   if (qeLevel === undefined)
     problems.push({
       code: 'TCB_NOT_SUPPORTED',
       message: `no level of the quoting enclave's identity covers ISVSVN ${input.qeIsvSvn}`,
+      expected: lowest(input.qeIdentity.levels),
+      actual: `ISVSVN ${input.qeIsvSvn}`,
     })
   const qe = recognise(qeLevel, 'quoting enclave', problems)
   const launch = evaluateModule(input, input.teeTcbSvn, problems)
@@ -194,7 +192,7 @@ interface ModuleEvaluation {
 function evaluateModule(
   input: TcbInput,
   teeTcbSvn: Uint8Array | null,
-  problems: TcbProblem[],
+  problems: Problem[],
   which = '',
 ): ModuleEvaluation {
   const level = selectPlatformLevel(input.tcbInfo.levels, input.pck, teeTcbSvn)
@@ -202,6 +200,8 @@ function evaluateModule(
     problems.push({
       code: 'TCB_NOT_SUPPORTED',
       message: `no TCB level covers the platform${which}`,
+      expected: 'a TCB level all of whose SVNs the platform reaches',
+      actual: svns(input, teeTcbSvn),
     })
   const platform = recognise(level, `platform${which}`, problems)
   const version = teeTcbSvn?.[1] ?? 0
@@ -213,6 +213,8 @@ function evaluateModule(
     problems.push({
       code: 'MODULE_MISMATCH',
       message: `the TCB info has no identity for TDX module version ${version}${which}`,
+      expected: `an identity of TDX module version ${version}`,
+      actual: input.tcbInfo.tdxModuleIdentities.map(({ id }) => id).join(', ') || 'none',
     })
     return { platform, module: null, status: null }
   }
@@ -222,6 +224,8 @@ function evaluateModule(
     problems.push({
       code: 'TCB_NOT_SUPPORTED',
       message: `no level of ${identity.id} covers module SVN ${isvSvn}${which}`,
+      expected: lowest(identity.levels),
+      actual: `ISVSVN ${isvSvn}`,
     })
   const module = recognise(moduleLevel, `TDX module${which}`, problems)
   const status =
@@ -229,17 +233,30 @@ function evaluateModule(
   return { platform, module, status }
 }
 
+/** The least that any level asks for. */
+function lowest(levels: readonly IsvLevel[]): string {
+  const last = levels.at(-1)
+  return last === undefined ? 'a level; there is none' : `at least ISVSVN ${last.isvSvn}`
+}
+
+function svns({ pck }: TcbInput, teeTcbSvn: Uint8Array | null): string {
+  const tdx = teeTcbSvn === null ? '' : `, TEE_TCB_SVN ${bytesToHex(teeTcbSvn)}`
+  return `SGX components ${bytesToHex(Uint8Array.from(pck.components))}, PCESVN ${pck.pceSvn}${tdx}`
+}
+
 /** A selected level with its status understood; an unknown status is a problem, never a pass. */
 function recognise(
   level: PlatformLevel | IsvLevel | undefined,
   what: string,
-  problems: TcbProblem[],
+  problems: Problem[],
 ): SelectedLevel | null {
   if (level === undefined) return null
   if (!COLLATERAL_STATUSES.has(level.status)) {
     problems.push({
       code: 'TCB_STATUS_UNKNOWN',
       message: `the ${what} has the TCB status ${JSON.stringify(level.status)}, which is not known`,
+      expected: [...COLLATERAL_STATUSES].join(' or '),
+      actual: JSON.stringify(level.status),
     })
     return null
   }

@@ -2,7 +2,7 @@
 import { createPublicKey } from 'node:crypto'
 import type { KeyObject } from 'node:crypto'
 import { bytesToBase64Url } from '../lib/bytes.ts'
-import type { Check } from '../result.ts'
+import type { EvidenceCheck } from '../result.ts'
 import type { QeIdentity, TcbInfo } from './collateral.ts'
 import type { CollateralFindings, Statement } from './statement.ts'
 import type { PckFindings } from './chain.ts'
@@ -12,7 +12,7 @@ export interface Examined {
   readonly pck: PckFindings
   readonly collateral: CollateralFindings
   /** Of the root, the chain and the extension of the PCK certificate. */
-  readonly chainChecks: readonly Check[]
+  readonly chainChecks: readonly EvidenceCheck[]
   readonly attestationKeys: AttestationKeys
   /** Of the moment that was asked about last: quotes come many to the second. */
   judged: Judged | null
@@ -24,7 +24,7 @@ export interface Judged {
   readonly at: number
   readonly tcbInfo: Statement<TcbInfo> | undefined
   readonly identity: Statement<QeIdentity> | undefined
-  readonly checks: readonly Check[]
+  readonly checks: readonly EvidenceCheck[]
 }
 
 /**

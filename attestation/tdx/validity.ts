@@ -1,10 +1,10 @@
 // The single owner of what certificates, revocation lists and statements are worth at a moment.
-import { fail, pass, settle, skip } from '../check.ts'
+import { fail, failAll, pass, settle, skip } from '../check.ts'
 import type { Code } from '../codes.ts'
 import type { Problem } from '../lib/chain.ts'
-import { formatTime } from '../lib/time.ts'
+import { describeTime, describeWindow } from '../lib/time.ts'
 import type { Certificate } from '../lib/x509.ts'
-import type { Check } from '../result.ts'
+import type { EvidenceCheck } from '../result.ts'
 import { checkDates } from './chain.ts'
 import type { PckFindings } from './chain.ts'
 import type { QeIdentity, TcbInfo } from './collateral.ts'
@@ -12,12 +12,20 @@ import { checkId } from './id.ts'
 import type { TeeType } from './quote.ts'
 import type { CollateralFindings, ListFindings, Statement } from './statement.ts'
 
-export function checkCertificateDates(id: string, cert: Certificate | null, at: Date): Check {
-  if (cert === null) return fail(id, 'CERT_MISSING', 'there is no certificate to look at')
+export function checkCertificateDates(
+  id: string,
+  cert: Certificate | null,
+  at: Date,
+): EvidenceCheck {
+  if (cert === null) {
+    const told = { expected: 'a certificate', actual: 'none' }
+    return fail(id, 'CERT_MISSING', 'there is no certificate to look at', told)
+  }
   return settle(
     id,
     `${cert.subject.commonName ?? 'the certificate'} is valid at the stated time`,
     checkDates(cert, at),
+    { expected: describeWindow(cert.notBefore, cert.notAfter), actual: describeTime(at) },
   )
 }
 
@@ -32,27 +40,30 @@ export function checkLists(
   issuer: string,
   lists: readonly ListFindings[],
   at: Date,
-): Check {
+): EvidenceCheck {
   if (lists.length === 0)
     return fail(id, 'CRL_MISSING', `no revocation list of ${issuer} was given`, {
+      expected: `a revocation list of ${issuer} that covers ${describeTime(at)}`,
+      actual: 'none',
       hint: 'give the collateral of the platform as endorsements, or fetch it',
     })
-  if (lists.some((list) => covers(list, at)))
-    return pass(id, `a revocation list of ${issuer} verifies and covers the stated time`)
+  const current = lists.find((list) => covers(list, at))
+  if (current !== undefined)
+    return pass(id, `a revocation list of ${issuer} verifies and covers the stated time`, {
+      expected: `a list that its issuer signed and that covers ${describeTime(at)}`,
+      actual: describeWindow(current.crl.thisUpdate, current.crl.nextUpdate),
+    })
   const sound = lists.filter(({ problems }) => problems.length === 0)
-  if (sound.length === 0)
-    return settle(
-      id,
-      '',
-      lists.flatMap(({ problems }) => problems),
-    )
+  const problems = lists.flatMap((list) => list.problems)
+  const [first] = problems
+  if (sound.length === 0 && first !== undefined) return failAll(id, first, problems)
   return fail(
     id,
     'CRL_EXPIRED',
     `the revocation list of ${issuer} does not cover the stated time`,
     {
-      expected: sound.map(({ crl }) => window(crl.thisUpdate, crl.nextUpdate)).join(', '),
-      actual: timeText(at),
+      expected: sound.map(({ crl }) => describeWindow(crl.thisUpdate, crl.nextUpdate)).join(', '),
+      actual: describeTime(at),
     },
   )
 }
@@ -63,13 +74,7 @@ export function within(at: Date, from: Date, until: Date): boolean {
   return time >= from.getTime() && time <= until.getTime()
 }
 
-function window(from: Date, until: Date): string {
-  return `${formatTime(from)} to ${formatTime(until)}`
-}
-
-function timeText(at: Date): string {
-  return Number.isNaN(at.getTime()) ? 'no time' : formatTime(at)
-}
+const NOT_LISTED = 'serial numbers that no revocation list names'
 
 /** No sound list, of whatever date, names the PCK certificate, its issuer or a TCB signer that was used. */
 export function checkRevocation(
@@ -77,14 +82,18 @@ export function checkRevocation(
   { leaf, intermediate }: PckFindings,
   { rootLists, pckLists, revoked }: CollateralFindings,
   signers: readonly (Certificate | null | undefined)[],
-): Check {
+): EvidenceCheck {
   const problems = revoked
     .filter((cert) => cert === leaf || cert === intermediate || signers.includes(cert))
     .map((cert): Problem => ({
       code: 'REVOKED',
       message: `${cert.subject.text} is revoked`,
-      actual: cert.sha256,
+      expected: NOT_LISTED,
+      actual: `serial number ${cert.serial} is (certificate ${cert.sha256})`,
     }))
+  const entries = [...rootLists, ...pckLists]
+    .filter((list) => list.problems.length === 0)
+    .reduce((sum, { crl }) => sum + crl.revoked.size, 0)
   const none = (lists: readonly ListFindings[]): boolean =>
     lists.every((list) => list.problems.length > 0)
   if (problems.length === 0 && (none(rootLists) || none(pckLists)))
@@ -93,6 +102,10 @@ export function checkRevocation(
     id,
     'neither the PCK certificate nor its issuer nor the TCB signer is revoked',
     problems,
+    {
+      expected: NOT_LISTED,
+      actual: `none of them is among the ${entries} that the lists name`,
+    },
   )
 }
 
@@ -111,7 +124,7 @@ export function checkStatement(
   kind: 'tcbInfo' | 'qeIdentity',
   statement: Statement<TcbInfo | QeIdentity> | undefined,
   at: Date,
-): Check[] {
+): EvidenceCheck[] {
   const what = kind === 'tcbInfo' ? 'TCB info' : 'identity of the quoting enclave'
   if (statement === undefined)
     return [
@@ -120,16 +133,22 @@ export function checkStatement(
         'COLLATERAL_MISSING',
         `no ${what} was given`,
         {
+          expected: `the ${what}, signed by Intel`,
+          actual: 'none',
           hint: 'give the collateral of the platform as endorsements, or fetch it',
         },
       ),
     ]
-  const { content, signer, problems, mismatches } = statement
+  const { content, signer, problems, mismatches, about } = statement
   const checks = [
     settle(
       checkId(tee, STATEMENT_IDS[kind].signature),
       `the ${what} was signed by Intel’s TCB signer`,
       problems,
+      {
+        expected: 'a signature by the TCB signer: ECDSA on P-256 with SHA-256',
+        actual: `it verifies with the key of ${signer?.subject.commonName ?? 'none'}`,
+      },
     ),
     ...(problems.length > 0 && mismatches.length === 0 && content === null
       ? []
@@ -138,17 +157,19 @@ export function checkStatement(
             checkId(tee, STATEMENT_IDS[kind].match),
             `the ${what} is for this platform`,
             mismatches,
+            about,
           ),
         ]),
   ]
   if (content === null) return checks
   const dates: Problem[] = []
+  const valid = describeWindow(content.issueDate, content.nextUpdate)
   const late = (code: Code, message: string): void => {
     dates.push({
       code,
       message: `the ${what} ${message}`,
-      expected: window(content.issueDate, content.nextUpdate),
-      actual: timeText(at),
+      expected: valid,
+      actual: describeTime(at),
     })
   }
   if (at < content.issueDate) late('COLLATERAL_NOT_YET_VALID', 'was issued after the stated time')
@@ -161,6 +182,7 @@ export function checkStatement(
       checkId(tee, STATEMENT_IDS[kind].validity),
       `the ${what} and its signer are valid at the stated time`,
       dates,
+      { expected: valid, actual: describeTime(at) },
     ),
   ]
 }

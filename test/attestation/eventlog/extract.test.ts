@@ -278,7 +278,7 @@ describe('properties', () => {
     const log = (events: readonly LoggedEvent[]) =>
       ({ kind: 'ccel', events, dataMayBeStripped: false }) as const
     const rtmrs = replayEvents([...low, ...high])
-    expect(matchRegisters([log(low), log(high)], rtmrs)).toEqual({
+    expect(matchRegisters([log(low), log(high)], rtmrs)).toMatchObject({
       registers: [0, 0, 0, 1],
       strangers: [],
     })
