@@ -6,6 +6,7 @@ import type { Check } from '../verdict.ts'
 import type { HashedFile } from './manifest.ts'
 import { compareNames, DEFAULT_IGNORES, nameProblem, shownName } from './name.ts'
 import { entryProblem } from './problem.ts'
+import { Around } from './tar-around.ts'
 import { ignoreList } from './walk.ts'
 
 type Node =
@@ -22,6 +23,7 @@ export interface TarTreeOptions {
   readonly stripComponents?: number
   /** The model is this directory of a container image, whose layer the archive is: see `TarOptions`. */
   readonly within?: string
+  readonly around?: Around
   readonly maxEntries?: number
 }
 
@@ -33,6 +35,7 @@ export class TarTree {
   readonly #options: TarTreeOptions
   readonly #skip: ReadonlySet<string>
   readonly #report: ReadonlySet<string>
+  readonly #around: Around | null
   readonly #nodes = new Map<string, Node>([['', { kind: 'directory' }]])
   readonly #children = new Map<string, string[]>()
   readonly #checks: Check[] = []
@@ -45,6 +48,8 @@ export class TarTree {
     const defaults = options.defaultIgnores === false ? [] : DEFAULT_IGNORES
     this.#skip = new Set([...defaults, ...ignoreList(options.ignorePaths)])
     this.#report = new Set(ignoreList(options.reportIgnored).filter((p) => !this.#skip.has(p)))
+    const { within } = options
+    this.#around = within === undefined ? null : (options.around ?? new Around(within))
   }
 
   /**
@@ -58,7 +63,10 @@ export class TarTree {
     const pax = header.pax as { path?: string; linkpath?: string } | null | undefined
     const full = this.#name(header.name, pax?.path, header.type === 'directory')
     const name = full === null ? null : this.#inside(full, header.type === 'directory')
-    if (name === null) return null
+    if (name === null) {
+      this.#beside(header, pax?.path, pax?.linkpath)
+      return null
+    }
     if (header.type === 'directory') {
       if (name !== '') this.#insert(name, { kind: 'directory' })
       return null
@@ -151,6 +159,21 @@ export class TarTree {
     }
     if (name === within) return ''
     return name.startsWith(`${within}/`) ? name.slice(within.length + 1) : null
+  }
+
+  /** An entry beside the model, or one that was refused already: it must not lead into the model by another way. */
+  #beside(header: Header, fromPax: string | undefined, linkFromPax: string | undefined): void {
+    const around = this.#around
+    if (around === null) return
+    const name = this.#cut(asLatin1(fromPax) ?? header.name, header.type === 'directory')
+    const own = (header.linkname as string | null) ?? ''
+    const target = asLatin1(linkFromPax) ?? own
+    if (around.leadsInside(name))
+      this.#refuse('NAME_UNSAFE', name, 'leads into the model through a symbolic link beside it')
+    // A hard link to a symbolic link is one as well, and leads where that one does.
+    const leads = header.type === 'symlink' ? target : header.type === 'link' ? `/${target}` : null
+    if (leads !== null && !around.link(name, leads))
+      this.#refuse('NAME_UNSAFE', name, 'is a link to nothing that could be a path')
   }
 
   #cut(text: string, directory: boolean): string {
@@ -300,6 +323,11 @@ export class TarTree {
   #refuse(code: Check['code'], name: string, message: string): void {
     this.#checks.push(entryProblem(code, name, message))
   }
+}
+
+/** As the names in headers are read: each byte one character. */
+function asLatin1(text: string | undefined): string | undefined {
+  return text === undefined ? undefined : Buffer.from(text, 'utf8').toString('latin1')
 }
 
 function join(dir: string, part: string): string {

@@ -10,6 +10,7 @@ import { loadHash } from './hash.ts'
 import { conclude, serializationOf, type Identity, type IdentifyOptions } from './identify.ts'
 import type { HashedFile, HashType, Manifest } from './manifest.ts'
 import { FileSink } from './stream.ts'
+import type { Around } from './tar-around.ts'
 import { TarGuard } from './tar-guard.ts'
 import { TarTree } from './tar-tree.ts'
 
@@ -37,6 +38,8 @@ export interface TarOptions extends TarLimits {
   readonly stripComponents?: number
   /** The model is this directory of a container image's layer. The rest is passed over; a layer's deletions that touch it are refused. */
   readonly within?: string
+  /** What the earlier layers of the same image hold beside the model: the same one for all of them. */
+  readonly around?: Around
   readonly fsverity?: boolean
   readonly sniff?: boolean
   /** Called for each file that is hashed: its bytes go to what it gives as well, in order, and `end` when the file ended. */

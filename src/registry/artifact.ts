@@ -2,7 +2,8 @@
 import { sha256Hex, utf8Encode } from '../../attestation/lib/index.ts'
 import { ZtError } from '../error.ts'
 import type { FetchedManifest } from './client.ts'
-import { descriptorOf, descriptorsOf, type Descriptor } from './descriptor.ts'
+import { shownName } from '../model/name.ts'
+import { descriptorOf, descriptorsOf, lookAlike, type Descriptor } from './descriptor.ts'
 import { EMPTY_DIGEST, IMAGE_MANIFEST } from './referrers.ts'
 
 const MODEL_ARTIFACT = 'application/vnd.cncf.model.manifest.v1+json'
@@ -180,6 +181,14 @@ export function readArtifact(manifest: FetchedManifest): Artifact {
       path: manifest.digest,
       hint: 'an index names several images: give the digest of the one that will run',
     })
+  }
+  const other = lookAlike(manifest.json)
+  if (other !== undefined) {
+    throw new ZtError(
+      'ARTIFACT_INVALID',
+      `the manifest has a member ${shownName(JSON.stringify(other.slice(0, 40)))}, which other readers take for one in other letters`,
+      { path: manifest.digest, hint: 'push the model again with zt4ai push' },
+    )
   }
   return { kind: kindOfArtifact(config, layers), config, layers }
 }

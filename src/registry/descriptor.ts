@@ -59,3 +59,46 @@ export function textsOf(annotations: unknown): Readonly<Record<string, string>> 
   const texts = Object.entries(annotations)
   return texts.every(([, text]) => typeof text === 'string') ? Object.fromEntries(texts) : undefined
 }
+
+/** Members that readers of manifests know (image-spec 1.1 "Image Manifest", "Image Index", "Content Descriptors"). */
+const MANIFEST_MEMBERS = [
+  'schemaVersion',
+  'mediaType',
+  'artifactType',
+  'config',
+  'layers',
+  'manifests',
+  'subject',
+  'annotations',
+] as const
+const DESCRIPTOR_MEMBERS = [
+  'mediaType',
+  'digest',
+  'size',
+  'urls',
+  'annotations',
+  'data',
+  'platform',
+  'artifactType',
+] as const
+
+/**
+ * A member of a manifest, or of a descriptor in it, that other readers take for another one; undefined if there is none. Go's encoding/json,
+ * with which runtimes and registries read, finds members without regard to letter case and takes the last: `Layers` beside `layers` would be
+ * the model that they run.
+ */
+export function lookAlike(manifest: Readonly<Record<string, unknown>>): string | undefined {
+  const descriptors = [manifest['config'], manifest['layers']].flat()
+  return (
+    unlike(manifest, MANIFEST_MEMBERS) ??
+    descriptors.map((one) => unlike(one, DESCRIPTOR_MEMBERS)).find((name) => name !== undefined)
+  )
+}
+
+function unlike(value: unknown, known: readonly string[]): string | undefined {
+  if (typeof value !== 'object' || value === null) return undefined
+  // Upper case first: Go folds the long s and the Kelvin sign as well.
+  const fold = (name: string): string => name.toUpperCase().toLowerCase()
+  const folded = new Set(known.map(fold))
+  return Object.keys(value).find((name) => folded.has(fold(name)) && !known.includes(name))
+}

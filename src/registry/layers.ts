@@ -11,6 +11,7 @@ import {
 } from '../model/name.ts'
 import { guessFormat } from '../model/guess.ts'
 import { hashStream } from '../model/stream.ts'
+import { Around } from '../model/tar-around.ts'
 import { hashTar } from '../model/tar.ts'
 import type { Check } from '../verdict.ts'
 import { configKnown, layerForm, pathsNamed, type Artifact } from './artifact.ts'
@@ -68,6 +69,7 @@ export async function compareStreamed(
   const ignored: string[] = []
   const checks: Check[] = [...raw.checks]
   const directories = new Set<string>()
+  const around = new Around(MODELCAR)
   const links: string[] = []
   let bearing = 0
   let read = 0
@@ -81,11 +83,11 @@ export async function compareStreamed(
       bearing += 1
       files.push(await hashStream(path, whole.bytes(), common))
     } else {
-      const outcome = await hashTar(whole.bytes(), {
+      const outcome = await hashTar(packedAsSaid(layer, whole.bytes()), {
         ...common,
         allowSymlinks,
         reportIgnored: ignorePaths ?? [],
-        ...(artifact.kind === 'image' ? { within: MODELCAR } : {}),
+        ...(artifact.kind === 'image' ? { within: MODELCAR, around } : {}),
       })
       const { length } = [...outcome.files, ...outcome.directories, ...outcome.links]
       if (length > 0) bearing += 1
@@ -172,6 +174,57 @@ class WholeLayer {
       path: this.#layer.digest,
     })
   }
+}
+
+/** What a file begins with that is packed: gzip, zstd and the frames that it skips, bzip2, xz. Many runtimes look at these and not at the type. */
+const PACKED = [
+  /^\x1f\x8b/,
+  /^\x28\xb5\x2f\xfd/,
+  /^[\x50-\x5f]\x2a\x4d\x18/,
+  /^BZh/,
+  /^\xfd7zXZ/,
+] as const
+
+/**
+ * The bytes of a tar layer, if they begin as its type says. Whoever goes by the type, and whoever looks at the bytes, must see the same model.
+ * @throws ZtError ARTIFACT_INVALID
+ */
+async function* packedAsSaid(
+  { mediaType, digest }: Descriptor,
+  stream: AsyncIterable<Uint8Array>,
+): AsyncIterable<Uint8Array> {
+  let head: Buffer | null = Buffer.alloc(0)
+  for await (const chunk of stream) {
+    if (head === null) {
+      yield chunk
+      continue
+    }
+    head = Buffer.concat([head, chunk])
+    if (head.length < LONGEST_MARK) continue
+    refusePacked(mediaType, digest, head)
+    yield head
+    head = null
+  }
+  if (head === null) return
+  refusePacked(mediaType, digest, head)
+  yield head
+}
+
+const LONGEST_MARK = 6
+
+function refusePacked(mediaType: string, digest: string, head: Buffer): void {
+  const start = head.toString('latin1', 0, LONGEST_MARK)
+  const [gzip] = PACKED
+  const said =
+    layerForm(mediaType) === 'tar+gzip'
+      ? gzip.test(start)
+      : !PACKED.some((mark) => mark.test(start))
+  if (said) return
+  throw new ZtError(
+    'ARTIFACT_INVALID',
+    `a layer is not packed as its media type says: ${shownName(mediaType.slice(0, 200))}`,
+    { path: digest, hint: 'push it with the media type of what it is: .tar, or .tar+gzip' },
+  )
 }
 
 function compareHashed(
