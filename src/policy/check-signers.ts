@@ -141,15 +141,33 @@ function hashOf(fact: SignatureFact): Manifest['serialization']['hashType'] {
   return fact.result.manifest?.serialization.hashType ?? 'sha256'
 }
 
-/** All of `all-of`, and enough of `any-of` that are different people: one key under two names counts once. */
+/**
+ * All of `all-of`, and enough of `any-of`: different signers, each a different person. One key under two names counts once, and so do two
+ * people under one name (`any-identity`).
+ */
 function satisfied(rule: Rule, counted: readonly Counted[]): boolean {
   const { allOf, anyOf, threshold } = rule.signedBy
   const has = (name: string): boolean => counted.some((one) => one.name === name)
   if (!allOf.every(has)) return false
-  const people = new Set(
-    counted.filter(({ name }) => anyOf.includes(name)).map(({ identity }) => identity),
-  )
-  return people.size >= threshold
+  return pairs(counted.filter(({ name }) => anyOf.includes(name))) >= threshold
+}
+
+/** The most pairs of a signer and a person that share neither (the largest matching, by augmenting paths). */
+function pairs(counted: readonly Counted[]): number {
+  const people = new Map<string, Set<string>>()
+  for (const { name, identity } of counted)
+    people.set(name, (people.get(name) ?? new Set<string>()).add(identity))
+  const taken = new Map<string, string>()
+  const place = (name: string, seen: Set<string>): boolean =>
+    [...(people.get(name) ?? [])].some((person) => {
+      if (seen.has(person)) return false
+      seen.add(person)
+      const other = taken.get(person)
+      if (other !== undefined && !place(other, seen)) return false
+      taken.set(person, name)
+      return true
+    })
+  return [...people.keys()].filter((name) => place(name, new Set())).length
 }
 
 /** True if the signature is over exactly this list, in the way that the route needs. */
