@@ -1,11 +1,16 @@
 // The single owner of the Sigstore bundle's form as OMS uses it: what is read strictly, before anything is verified.
 import { AttestationError, decode, parseJson, utf8Decode } from '../../attestation/lib/index.ts'
-import type { Decoder, JsonObject } from '../../attestation/lib/index.ts'
+import type { Decoder, JsonObject, OptionalDecoder } from '../../attestation/lib/index.ts'
 import type { Code } from '../codes.ts'
 import { ZtError } from '../error.ts'
 
 /** The only media type that writers of this format use (OMS v1.0 §4). */
 export const MEDIA_TYPE = 'application/vnd.dev.sigstore.bundle.v0.3+json'
+/** The same form by its first name (Sigstore bundle specification, v0.3). */
+const MEDIA_TYPES: readonly string[] = [
+  MEDIA_TYPE,
+  'application/vnd.dev.sigstore.bundle+json;version=0.3',
+]
 
 /** Bytes. A data set of 100,000 files has a bundle of about 40 MB in the reference implementation's form. */
 export const MAX_BUNDLE = 256 * 1024 * 1024
@@ -24,7 +29,7 @@ export interface Envelope {
 export type Material =
   | {
       readonly kind: 'key'
-      /** Lower-case hex SHA-256 over the canonical PEM of the public key; absent in releases before 1.1.0. */
+      /** Lower-case hex SHA-256 over the canonical PEM of the public key; absent in releases before 1.1.0, and where a tool gave none. */
       readonly hint?: string
       /** The bytes of a PEM text of the public key, in releases before 1.1.0. Compared, never trusted. */
       readonly publicKey?: Uint8Array
@@ -50,7 +55,14 @@ export interface Bundle {
   readonly json: JsonObject
 }
 
-const { array, base64, object, optional, string } = decode
+const { array, base64, object, string } = decode
+
+/** A member of a protobuf message: where it is missing, null or an empty text it has no value (protobuf JSON mapping). */
+function optional<T>(decoder: Decoder<T>): OptionalDecoder<T | undefined> {
+  return decode.optional((value, path) =>
+    value === null || value === '' ? undefined : decoder(value, path),
+  )
+}
 
 const bytes: Decoder<Uint8Array> = (value, path) => {
   const decoded = base64({ max: MAX_BUNDLE })(value, path)
@@ -69,9 +81,6 @@ const logEntry: Decoder<JsonObject> = (value, path) => {
   if (decode.isObject(value)) return value
   throw new AttestationError('FORMAT_INVALID', `${path}: expected an object`, { path })
 }
-
-const keyId: Decoder<string | null> = (value, path) =>
-  value === null ? null : string({ max: 1024 })(value, path)
 
 const certificate = object({ rawBytes: part })
 
@@ -99,7 +108,7 @@ const bundle = object({
   dsseEnvelope: object({
     payload: bytes,
     payloadType: string({ max: 1024 }),
-    signatures: array(object({ sig: part, keyid: optional(keyId) }), { max: 1024 }),
+    signatures: array(object({ sig: part, keyid: optional(string({ max: 1024 })) }), { max: 1024 }),
   }),
 })
 
@@ -112,7 +121,7 @@ const bundle = object({
 export function decodeBundle(input: Uint8Array): Bundle {
   const { json, decoded } = readStrict(input, MAX_BUNDLE, bundle, 'BUNDLE_INVALID')
   const { mediaType, dsseEnvelope, verificationMaterial } = decoded
-  if (mediaType !== MEDIA_TYPE)
+  if (!MEDIA_TYPES.includes(mediaType))
     throw new ZtError(
       'MEDIA_TYPE_UNKNOWN',
       `the media type is ${JSON.stringify(mediaType.slice(0, 100))}`,
@@ -154,14 +163,10 @@ function materialOf(material: DecodedBundle['verificationMaterial']): Material {
     throw new ZtError(
       'BUNDLE_INVALID',
       `the verification material is of ${kinds.length} kinds and must be of one`,
-      { path, hint: 'publicKey, x509CertificateChain or certificate' },
+      { path, hint: 'a bundle holds a publicKey, an x509CertificateChain or a certificate' },
     )
   if (publicKey !== undefined) {
     const { hint, rawBytes, keyDetails } = publicKey
-    if (hint === undefined && rawBytes === undefined)
-      throw new ZtError('BUNDLE_INVALID', 'the public key has neither a hint nor raw bytes', {
-        path: `${path}.publicKey`,
-      })
     return {
       kind: 'key',
       ...(hint === undefined ? {} : { hint }),

@@ -12,6 +12,8 @@ export const STATEMENT_TYPE = 'https://in-toto.io/Statement/v1'
 export const PREDICATE_TYPE = 'https://model_signing/signature/v1.0'
 /** Release 0.2.0: the files are the subjects, there is no root. */
 export const OLD_PREDICATE_TYPE = 'https://model_signing/Digests/v0.1'
+/** The same with the shards of files. */
+const OLD_SHARDS_TYPE = 'https://model_signing/ShardDigests/v0.1'
 
 /** Every minor version of v1 must be accepted (model-signing-spec VERSIONING.md). */
 const PREDICATE_V1 = /^https:\/\/model_signing\/signature\/v1\.(0|[1-9]\d{0,5})$/
@@ -71,19 +73,18 @@ export function decodeStatement(payload: Uint8Array | string): Statement {
 
 /**
  * The manifest that a statement signs. Never throws: everything that is wrong comes back as problems.
- * `oldEncoding` says that the signature is over release 0.2.0's encoding, which goes with its predicate and with no other.
+ * `oldForm` says that the statement must be release 0.2.0's, because the signature is over that release's encoding, which goes with its
+ * predicates and with no other.
  */
-export function decodeManifest(from: Statement, oldEncoding: boolean): ManifestResult {
+export function decodeManifest(from: Statement, oldForm: boolean): ManifestResult {
   const problems: Record<Part, Problem[]> = {
     statement: [],
     serialization: [],
     resources: [],
     root: [],
   }
-  const expected = oldEncoding ? OLD_PREDICATE_TYPE : PREDICATE_TYPE
-  const fits = oldEncoding
-    ? from.predicateType === OLD_PREDICATE_TYPE
-    : PREDICATE_V1.test(from.predicateType)
+  const expected = oldForm ? OLD_PREDICATE_TYPE : PREDICATE_TYPE
+  const fits = oldForm ? isOldForm(from.predicateType) : PREDICATE_V1.test(from.predicateType)
   if (!fits) {
     problems.statement.push({
       code: 'PREDICATE_TYPE',
@@ -94,7 +95,7 @@ export function decodeManifest(from: Statement, oldEncoding: boolean): ManifestR
     })
     return { manifest: null, problems }
   }
-  const manifest = oldEncoding ? oldManifest(from, problems) : currentManifest(from, problems)
+  const manifest = oldForm ? oldManifest(from, problems) : currentManifest(from, problems)
   const clean = PARTS.every((part) => problems[part].length === 0)
   return { manifest: clean ? manifest : null, problems }
 }
@@ -156,38 +157,65 @@ function currentManifest(from: Statement, problems: Record<Part, Problem[]>): Ma
   return { name: model?.name ?? '', serialization, resources, root: actual }
 }
 
-/** Release 0.2.0: `{name, digest, annotations:{actual_hash_algorithm}}` for each file, and no parameters at all. */
+/** True for the two types under which release 0.2.0 signed lists of files. */
+export function isOldForm(predicateType: string): boolean {
+  return predicateType === OLD_PREDICATE_TYPE || predicateType === OLD_SHARDS_TYPE
+}
+
+/** How release 0.2.0 names the algorithm of each digest, which it always calls `sha256` otherwise. */
+const OLD_ALGORITHM = /^file-(sha256|blake2b)(?:-([1-9]\d{0,15}))?$/
+
+/** Release 0.2.0: `{name, digest, annotations:{actual_hash_algorithm}}` for each file or shard, and no parameters at all. */
 function oldManifest(from: Statement, problems: Record<Part, Problem[]>): Manifest | null {
-  const resources = attempt(problems.resources, 'MANIFEST_INVALID', () =>
-    from.subjects.map((entry, index): Resource => {
-      const path = `$.subject[${index}]`
-      object({
-        name: string({ min: 1 }),
-        digest: object({ sha256: string() }),
-        annotations: object({ actual_hash_algorithm: literal('file-sha256') }),
-      })(entry.json, path)
-      return {
-        name: entry.name,
-        algorithm: 'sha256',
-        digest: entry.digest.get('sha256') ?? '',
-      }
+  const listed = attempt(problems.resources, 'MANIFEST_INVALID', () =>
+    from.subjects.map((entry, index) => {
+      const { annotations } = oldSubject(entry.json, `$.subject[${index}]`)
+      const algorithm = annotations.actual_hash_algorithm
+      return { name: entry.name, algorithm, digest: entry.digest.get('sha256') ?? '' }
     }),
   )
-  if (resources === null) return null
+  if (listed === null) return null
+  const [first = '', ...others] = new Set(listed.map(({ algorithm }) => algorithm))
+  const [, hash, size] = OLD_ALGORITHM.exec(first) ?? []
+  const hashType = HASH_TYPES.find((known) => known === hash)
+  const shards = from.predicateType === OLD_SHARDS_TYPE
+  if (hashType === undefined || others.length > 0 || shards !== (size !== undefined)) {
+    problems.resources.push({
+      code: 'MANIFEST_INVALID',
+      message: 'the digests are not all of one algorithm that goes with the kind of list',
+      expected: shards
+        ? 'file-sha256-SIZE or file-blake2b-SIZE'
+        : 'file-sha256 or file-blake2b throughout',
+      actual: [first, ...others].slice(0, 4).map(quote).join(', '),
+    })
+    return null
+  }
   const serialization: Serialization = {
-    method: 'files',
-    hashType: 'sha256',
+    method: shards ? 'shards' : 'files',
+    hashType,
+    ...(size === undefined ? {} : { shardSize: Number(size) }),
     allowSymlinks: false,
   }
+  const resources = listed.map(({ name, digest }): Resource => ({
+    name,
+    algorithm: hashType,
+    digest,
+  }))
   checkResources(resources, serialization, problems.resources)
   if (problems.resources.length > 0) return null
   return { name: '', serialization, resources, root: rootDigest(resources) }
 }
 
+const oldSubject = object({
+  name: string({ min: 1 }),
+  digest: object({ sha256: string() }),
+  annotations: object({ actual_hash_algorithm: string({ max: 64 }) }),
+})
+
 function decodeSerialization(value: JsonValue, path: string): Serialization {
   const fields = object({
     method: literal('files', 'shards'),
-    hash_type: literal(...HASH_TYPES),
+    hash_type: string({ max: 64 }),
     shard_size: optional(integer({ min: 1 })),
     allow_symlinks: boolean(),
     ignore_paths: optional(array(string({ min: 1 }), { max: 100_000 })),
@@ -198,9 +226,13 @@ function decodeSerialization(value: JsonValue, path: string): Serialization {
       'FORMAT_INVALID',
       `${path}.shard_size: is given with shards, and only with shards`,
     )
+  // releases 0.3.0 and 0.3.1 wrote the algorithm of the shards here
+  const name = fields.hash_type
+  const suffix = `-sharded-${String(shardSize)}`
+  const plain = method === 'shards' && name.endsWith(suffix) ? name.slice(0, -suffix.length) : name
   return {
     method,
-    hashType: fields.hash_type,
+    hashType: literal(...HASH_TYPES)(plain, `${path}.hash_type`),
     ...(shardSize === undefined ? {} : { shardSize }),
     allowSymlinks: fields.allow_symlinks,
     ...(ignorePaths === undefined ? {} : { ignorePaths }),

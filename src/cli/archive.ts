@@ -7,6 +7,8 @@ import type { Progress, ProgressLine } from './progress.ts'
 /** A tar or tar.gz that is read once. */
 export interface Archive {
   readonly stream: AsyncIterable<Uint8Array>
+  /** Its own path, where it is on disk. */
+  readonly file?: string
   /** What the model is called: the archive's name without its ending. */
   readonly name: string
   readonly signature: string
@@ -35,6 +37,7 @@ export async function openArchive(
   if (!looksLikeTar(model)) return null
   return {
     stream: readTar(model),
+    file: model,
     name: nameOf(model),
     signature: signature ?? `${model}.sig`,
     totalBytes: statSync(model).size,

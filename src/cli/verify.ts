@@ -162,10 +162,11 @@ function verifyArchive(
 ): Promise<ModelResult> {
   if (options.digestCache !== undefined)
     throw new ZtError('USAGE', 'an archive is read whole: --digest-cache is for models on disk')
-  const { stream, name, signature } = archive
+  const { stream, file, name, signature } = archive
   return examineTar(stream, {
     ...common,
     name,
+    ...(file === undefined || options.stripComponents !== undefined ? {} : { file }),
     signature,
     ignorePaths: options.ignore,
     ...(options.stripComponents === undefined ? {} : { stripComponents: options.stripComponents }),

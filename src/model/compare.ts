@@ -53,7 +53,7 @@ interface Signed {
 /**
  * Compares a model (directory or file) with a manifest that was authenticated before. The manifest's own parameters decide what is read
  * and how: method, hash, shard size, links, ignored paths (OMS v1.0 §8.4, §8.5). Nothing but signed files is hashed.
- * A resource that lies under an ignored path counts as missing, as in the reference implementation.
+ * A resource that lies under a path that the caller ignores counts as missing, as in the reference implementation.
  * @throws ZtError as `walkModel` and `hashFiles`
  */
 export async function compareModel(
@@ -68,7 +68,8 @@ export async function compareModel(
       ? locateFiles(path, [...signedFiles(manifest).keys()], links)
       : await walkModel(path, {
           ...links,
-          ignorePaths: options.ignorePaths ?? [],
+          defaultIgnores: false,
+          ignorePaths: [...unsignedDefaults(manifest), ...(options.ignorePaths ?? [])],
           reportIgnored: serialization.ignorePaths ?? [],
           ...(options.signal === undefined ? {} : { signal: options.signal }),
         })
@@ -82,6 +83,15 @@ export async function compareModel(
       ...(options.cache === undefined ? {} : { reuse: { cache: options.cache } }),
     })
   })
+}
+
+/**
+ * The default ignored paths under which nothing is signed. Releases before 1.1.0 looked for them in the working directory, so their
+ * signatures list a model's own `.gitattributes`: what is signed is compared, and what lies beside it there must be signed too.
+ */
+export function unsignedDefaults(manifest: Manifest): readonly string[] {
+  const signed = new Set(manifest.resources.map(({ name }) => /^[^/:]*/.exec(name)?.[0]))
+  return DEFAULT_IGNORES.filter((path) => !signed.has(path))
 }
 
 interface Found<F> {

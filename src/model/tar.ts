@@ -5,7 +5,7 @@ import { createGunzip } from 'node:zlib'
 import { extract as makeExtract } from 'tar-stream'
 import { ZtError } from '../error.ts'
 import type { Check } from '../verdict.ts'
-import { compareFound, type Comparison } from './compare.ts'
+import { compareFound, unsignedDefaults, type Comparison } from './compare.ts'
 import { loadHash } from './hash.ts'
 import { conclude, serializationOf, type Identity, type IdentifyOptions } from './identify.ts'
 import type { HashedFile, HashType, Manifest } from './manifest.ts'
@@ -151,6 +151,8 @@ export async function compareTar(
     ...options,
     hashType,
     allowSymlinks,
+    defaultIgnores: false,
+    ignorePaths: [...unsignedDefaults(manifest), ...(options.ignorePaths ?? [])],
     reportIgnored: ignorePaths ?? [],
     ...(shardSize === undefined ? {} : { shardSize }),
   })

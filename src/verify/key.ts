@@ -1,7 +1,7 @@
 // The single owner of the key method's verification: the caller's key, and nothing that the bundle says of keys.
 import { equalBytes, utf8Encode } from '../../attestation/lib/index.ts'
 import type { Bundle } from '../bundle/bundle.ts'
-import { pae } from '../bundle/dsse.ts'
+import { pae, paeCompat } from '../bundle/dsse.ts'
 import { readPublicKey, verifiesWith } from '../bundle/keys.ts'
 import type { PublicKey } from '../bundle/keys.ts'
 import type { Check } from '../verdict.ts'
@@ -20,18 +20,20 @@ export async function verifyKey(
   const key = keyOf(trust)
   if (material.kind !== 'key') return wrongMaterial('publicKey', material.form)
   const checks: Check[] = [checkHint(material, key)]
-  const valid = await verifiesWith(
-    key,
-    pae(envelope.payloadType, envelope.payload),
-    envelope.signature,
-  )
+  const { payloadType, payload, signature } = envelope
+  const valid = await verifiesWith(key, pae(payloadType, payload), signature)
+  // release 0.2.0, which knew no other hash and no Ed25519
+  const oldEncoding =
+    !valid &&
+    key.hash !== null &&
+    (await verifiesWith(key, paeCompat(payloadType, payload), signature, 'sha256'))
   checks.push(
-    valid
+    valid || oldEncoding
       ? {
           id: 'signature.envelope',
           status: 'pass',
           code: 'OK',
-          message: `the signature is the key's (${key.algorithm})`,
+          message: `the signature is the key's (${key.algorithm})${oldEncoding ? ', in the encoding of release 0.2.0' : ''}`,
         }
       : {
           id: 'signature.envelope',
@@ -48,7 +50,7 @@ export async function verifyKey(
     checks,
     signer: failed ? null : { kind: 'key', algorithm: key.algorithm, spkiSha256: key.spkiSha256 },
     times: [],
-    oldEncoding: false,
+    oldEncoding,
   }
 }
 
@@ -78,10 +80,22 @@ function checkHint(material: Extract<Bundle['material'], { kind: 'key' }>, key: 
   if (hint !== undefined && hint !== key.hint) return fail(key.hint, hint)
   if (publicKey !== undefined && !namesKey(publicKey, key))
     return fail(key.hint, 'another key, in the form of releases before 1.1.0')
-  if (keyDetails !== undefined && keyDetails !== key.keyDetails)
+  // release 0.2.0 called every key by the name of P-256's algorithm
+  if (keyDetails !== undefined && keyDetails !== key.keyDetails && keyDetails !== P256_DETAILS)
     return fail(key.keyDetails, keyDetails)
+  if (hint === undefined && publicKey === undefined)
+    return {
+      id,
+      status: 'skip',
+      code: 'NOT_GIVEN',
+      message: 'the bundle does not say which key it was signed with',
+      expected: key.hint,
+      actual: 'nothing',
+    }
   return { id, status: 'pass', code: 'OK', message: 'the bundle names the key given' }
 }
+
+const P256_DETAILS = 'PKIX_ECDSA_P256_SHA_256'
 
 /** True if the PEM text that an old bundle carries is exactly the caller's key. */
 function namesKey(pem: Uint8Array, { key }: PublicKey): boolean {

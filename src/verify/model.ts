@@ -4,6 +4,8 @@ import { formatTime } from '../../attestation/lib/index.ts'
 import { defaultSignature, inModel, readSignature, SIGNATURE_NAME } from '../bundle/location.ts'
 import { compareModel } from '../model/compare.ts'
 import type { CompareOptions, Comparison } from '../model/compare.ts'
+import { parseShardName } from '../model/manifest.ts'
+import type { Manifest } from '../model/manifest.ts'
 import { makeVerdict } from '../verdict.ts'
 import type { Check, Verdict } from '../verdict.ts'
 import type { SignatureResult, Trust } from './result.ts'
@@ -64,6 +66,8 @@ export interface VerifyTarOptions {
   readonly signature: string
   /** What the model is called in the verdict. */
   readonly name: string
+  /** The archive's own path, where it is a file: other tools sign an archive as the one file of a model, and then that is compared. */
+  readonly file?: string
   readonly ignorePaths?: readonly string[]
   readonly ignoreUnsigned?: boolean
   /** Leading parts of every name to drop, as `tar --strip-components`. */
@@ -87,14 +91,25 @@ export async function examineTar(
       ? unsigned(options.signature)
       : await verifySignature(bytes, options.trust, options.at)
   let files: Comparison | null = null
-  if (signature.manifest !== null) {
+  const { manifest } = signature
+  if (manifest !== null && options.file !== undefined && namesItself(manifest, options.file))
+    files = await compareModel(options.file, manifest, options)
+  else if (manifest !== null) {
     const { compareTar } = await import('../model/tar.ts')
-    files = await compareTar(stream, signature.manifest, {
-      ...options,
-      ownSignature: SIGNATURE_NAME,
-    })
+    files = await compareTar(stream, manifest, { ...options, ownSignature: SIGNATURE_NAME })
   }
   return { verdict: joined(options.name, options.at, signature, files), signature, files }
+}
+
+/** True if what was signed is one file: this one, whatever is in it. */
+function namesItself({ serialization, resources }: Manifest, file: string): boolean {
+  const paths = new Set(
+    resources.map(({ name }) =>
+      serialization.method === 'files' ? name : (parseShardName(name)?.path ?? ''),
+    ),
+  )
+  const [only = ''] = paths
+  return paths.size === 1 && (only === '.' || only === basename(file))
 }
 
 /** The verdict over a signature and the files that were compared with it. */

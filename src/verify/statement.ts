@@ -5,7 +5,13 @@ import type { Bundle } from '../bundle/bundle.ts'
 import { IN_TOTO } from '../bundle/dsse.ts'
 import { quote } from '../bundle/names.ts'
 import type { Problem } from '../bundle/names.ts'
-import { decodeManifest, decodeStatement, OLD_PREDICATE_TYPE, PARTS } from '../bundle/statement.ts'
+import {
+  decodeManifest,
+  decodeStatement,
+  isOldForm,
+  OLD_PREDICATE_TYPE,
+  PARTS,
+} from '../bundle/statement.ts'
 import type { Part, Statement } from '../bundle/statement.ts'
 import { ZtError } from '../error.ts'
 import type { Manifest } from '../model/manifest.ts'
@@ -33,7 +39,7 @@ export async function verifyStatement(
   const { checks, authenticated, inputs } = await authenticate(bytes, trust, at)
   if (authenticated === null) return { checks, authenticated: null, inputs }
   const { facts, oldEncoding } = authenticated
-  if (!oldEncoding || facts.predicateType === OLD_PREDICATE_TYPE)
+  if (!oldEncoding || isOldForm(facts.predicateType))
     return { checks, authenticated: facts, inputs }
   const wrong: Check = {
     id: 'signature.predicate',
@@ -60,11 +66,13 @@ export async function verifySignature(
   const { checks, authenticated, inputs } = await authenticate(bytes, trust, at)
   if (authenticated === null) return { checks, authenticated: null, manifest: null, inputs }
   const { statement, facts, oldEncoding } = authenticated
-  const { manifest, problems } = decodeManifest(statement, oldEncoding)
+  // Release 0.2.0 left keyless signing to Sigstore's library, which never had the old encoding.
+  const oldForm = oldEncoding || (facts.signer.kind === 'keyless' && isOldForm(facts.predicateType))
+  const { manifest, problems } = decodeManifest(statement, oldForm)
   const all = [
     ...checks,
     ...PARTS.flatMap((part) =>
-      oldEncoding && UNSIGNED_BEFORE.has(part) && manifest !== null
+      oldForm && UNSIGNED_BEFORE.has(part) && manifest !== null
         ? [notSigned(part, manifest)]
         : partChecks(part, problems[part], manifest),
     ),
@@ -225,7 +233,7 @@ function notSigned(part: Part, manifest: Manifest): Check {
     id: `signature.${part}`,
     status: 'skip',
     code: 'NOT_GIVEN',
-    message: `release 0.2.0 signed no ${part === 'root' ? 'root: this one is computed from the signed files' : 'parameters: its only ones are taken'}`,
+    message: `release 0.2.0 signed no ${part === 'root' ? 'root: this one is computed from the signed files' : 'parameters: those that its digests tell of are taken'}`,
     ...(part === 'root' ? { actual: manifest.root } : {}),
   }
 }

@@ -18,6 +18,8 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { generateKeyPairSync } from 'node:crypto'
+import { keySigner, readPrivateKey } from '../../src/sign/key.ts'
+import { signModel } from '../../src/sign/model.ts'
 import { issue, party } from '../fakes/authority.ts'
 import { ourSchema } from '../fakes/schemas.ts'
 import { haveShared, REPOSITORY, shared } from '../shared.ts'
@@ -198,6 +200,26 @@ it('archives and standard input have the identity of the directory', () => {
   )
   expect(piped.status).toBe(0)
 })
+
+it.each(['reference', undefined] as const)(
+  'an archive that was signed as the one file of a model is compared as that file (%s)',
+  async (compat) => {
+    const archive = join(base, 'one.tar')
+    expect(spawnSync('tar', ['cf', archive, '-C', path, '.']).status).toBe(0)
+    const signature = `${archive}.sig`
+    const method = keySigner(readPrivateKey(signer.privatePem))
+    await signModel(archive, { signer: method, ...(compat === undefined ? {} : { compat }) })
+    expect(run(['verify', archive, '--key', pub])).toMatchObject({ code: 0, err: '' })
+    expect(run(['verify', archive, '--key', pub, '--strip-components', '1']).code).toBe(1)
+    const other = join(base, 'other.tar')
+    writeFileSync(other, Buffer.concat([readFileSync(archive), Buffer.alloc(512)]))
+    const args = ['verify', other, '--signature', signature, '--key', pub, '--json']
+    const { code, out } = run(args)
+    expect(code).toBe(1)
+    expect(out).toContain(compat === undefined ? 'FILE_MISSING' : 'FILE_CHANGED')
+    rmSync(signature)
+  },
+)
 
 it('digests are reused only from a signature that verifies, and that is said', () => {
   const signature = join(base, 'first.sig')

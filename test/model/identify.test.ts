@@ -124,6 +124,22 @@ describe('identifyModel', () => {
 })
 
 describe('compareModel', () => {
+  it('compares what is signed under the default ignored paths, as releases before 1.1.0 did', async () => {
+    const path = folder({ a: 'x', '.gitattributes': 'y', '.git/HEAD': 'z' })
+    const manifest = await manifestOf(path, { defaultIgnores: false })
+    expect(await compareModel(path, manifest)).toMatchObject({ files: 3, missing: [], extra: [] })
+    writeFileSync(join(path, '.git/extra'), 'x')
+    writeFileSync(join(path, '.gitignore'), 'x') // nothing of that name is signed
+    writeFileSync(join(path, '.gitattributes'), 'Y')
+    const result = await compareModel(path, manifest)
+    expect(result).toMatchObject({ extra: ['.git/extra'], changed: [{ name: '.gitattributes' }] })
+    expect(await compareModel(path, manifest, { ignorePaths: ['.git'] })).toMatchObject({
+      missing: ['.git/HEAD'],
+    })
+    const shards = await manifestOf(path, { defaultIgnores: false, shardSize: 5 })
+    expect(await compareModel(path, shards)).toMatchObject({ files: 5, missing: [], extra: [] })
+  })
+
   it('accepts what it identified, for every hash and method, on threads and in place', async () => {
     const path = folder({ 'a/b': noise(300_000), 'c.bin': noise(1_200_000, 7), d: 'x', e: '' })
     for (const hashType of HASH_TYPES)

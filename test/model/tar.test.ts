@@ -327,6 +327,19 @@ describe('hashTar', () => {
 })
 
 describe('compareTar', () => {
+  it('compares what is signed under the default ignored paths', async () => {
+    const path = folder({ a: 'x', '.gitattributes': 'y', '.github/x': 'z' })
+    const { manifest } = await identifyModel(path, { defaultIgnores: false })
+    if (manifest === null) throw new Error('no manifest')
+    expect(await compareTar(portions(pack(path)), manifest)).toMatchObject({ files: 3 })
+    writeFileSync(join(path, '.gitattributes'), 'Y')
+    writeFileSync(join(path, '.github/more'), 'Y')
+    expect(await compareTar(portions(pack(path)), manifest)).toMatchObject({
+      changed: [{ name: '.gitattributes' }],
+      extra: ['.github/more'],
+    })
+  })
+
   it('compares as with the unpacked directory', async () => {
     const path = folder({ 'a/b': '1', c: '2', 'logs/x': '3', '.gitignore': 'x' })
     const { manifest } = await identifyModel(path, { ignorePaths: ['logs'] })

@@ -33,6 +33,7 @@ async function failures(
   statement: Json,
   method: 'certificate' | 'key' = 'certificate',
   hash = 'sha256',
+  keyDetails = 'PKIX_ECDSA_P256_SHA_256',
 ): Promise<string[]> {
   const payload = utf8Encode(JSON.stringify(statement))
   const signature = sign(hash, paeCompat(IN_TOTO, payload), signer.privateKey)
@@ -41,7 +42,7 @@ async function failures(
     method === 'certificate'
       ? writeBundle(payload, signature, { x509CertificateChain: { certificates: [{ rawBytes }] } })
       : writeBundle(payload, signature, {
-          publicKey: { rawBytes: Buffer.from(signer.publicPem).toString('base64') },
+          publicKey: { rawBytes: Buffer.from(signer.publicPem).toString('base64'), keyDetails },
         })
   const result = await verifySignature(
     bundle,
@@ -75,10 +76,40 @@ describe("release 0.2.0's encoding", () => {
     expect(await failures(current)).toEqual(['signature.predicate PREDICATE_TYPE'])
   })
 
-  it('not with keys, and not with the hash of the curve', async () => {
-    expect(await failures(old(file('a')), 'key')).toEqual(['signature.envelope SIGNATURE_INVALID'])
+  it("with keys as well, which it all calls P-256's, and not with the hash of the curve", async () => {
+    expect(await failures(old(file('a')), 'key')).toEqual([])
+    expect(await failures(old(file('a')), 'key', 'sha384')).toEqual([
+      'signature.envelope SIGNATURE_INVALID',
+    ])
+    expect(await failures(old(file('a')), 'key', 'sha256', 'PKIX_ECDSA_P521_SHA_512')).toEqual([
+      'signature.hint KEY_HINT',
+    ])
     expect(await failures(old(file('a')), 'certificate', 'sha384')).toEqual([
       'signature.envelope SIGNATURE_INVALID',
+    ])
+  })
+
+  it('with BLAKE2b, and with shards', async () => {
+    const as = (algorithm: string, name: string, digits = 64): Json => ({
+      name,
+      digest: { sha256: 'a'.repeat(digits) },
+      annotations: { actual_hash_algorithm: algorithm },
+    })
+    const shards = (...subject: Json[]): Json => ({
+      ...old(...subject),
+      predicateType: 'https://model_signing/ShardDigests/v0.1',
+    })
+    const sound = [as('file-sha256-10', 'a:0:10'), as('file-sha256-10', 'a:10:15')]
+    expect(await failures(old(as('file-blake2b', 'a', 128)))).toEqual([])
+    expect(await failures(shards(...sound), 'key')).toEqual([])
+    expect(await failures(shards(as('file-blake2b-10', 'a:0:4', 128)))).toEqual([])
+    const invalid = ['signature.resources MANIFEST_INVALID']
+    expect(await failures(old(...sound))).toEqual(invalid)
+    expect(await failures(shards(file('a')))).toEqual(invalid)
+    expect(await failures(old(file('b'), as('file-blake2b', 'a', 128)))).toEqual(invalid)
+    expect(await failures(shards(...sound, as('file-sha256-11', 'b:0:11')))).toEqual(invalid)
+    expect(await failures(shards(...sound.slice(1)))).toEqual([
+      'signature.resources SHARDS_INVALID',
     ])
   })
 

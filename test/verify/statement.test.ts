@@ -129,6 +129,18 @@ describe('validly signed statements that must be accepted', () => {
       },
     ],
     [
+      "shards whose parameters have their algorithm's name, as releases 0.3.0 and 0.3.1 wrote",
+      ({ serialization, resources }) => {
+        Object.assign(serialization, {
+          method: 'shards',
+          shard_size: 10,
+          hash_type: 'sha256-sharded-10',
+        })
+        Object.assign(resources[0]!, { name: 'x:0:10', algorithm: 'sha256-sharded-10' })
+        Object.assign(resources[1]!, { name: 'x:10:12', algorithm: 'sha256-sharded-10' })
+      },
+    ],
+    [
       'blake2b',
       ({ serialization, resources }) => {
         serialization['hash_type'] = 'blake2b'
@@ -416,6 +428,23 @@ describe('validly signed statements that must be refused', () => {
   ])('%s', async (_, change) => {
     expect(failures(await verify(change(JSON.stringify(make(() => 0)))))).toEqual([
       'signature.statement STATEMENT_INVALID',
+    ])
+  })
+
+  it('another payload, where the bundle does not name the key', async () => {
+    const signed = JSON.parse(
+      Buffer.from(
+        await signStatement(utf8Encode(JSON.stringify(make(() => 0))), keySigner(key)),
+      ).toString(),
+    )
+    signed.verificationMaterial.publicKey = {}
+    const bytes = (): Uint8Array => utf8Encode(JSON.stringify(signed))
+    const sound = await verifySignature(bytes(), trust, AT)
+    expect(sound.checks[1]).toMatchObject({ id: 'signature.hint', status: 'skip' })
+    expect(sound.manifest).not.toBeNull()
+    signed.dsseEnvelope.payload = Buffer.from('{}').toString('base64')
+    expect(failures(await verifySignature(bytes(), trust, AT))).toEqual([
+      'signature.envelope SIGNATURE_INVALID',
     ])
   })
 
