@@ -284,8 +284,8 @@ function provisional({ tcb, report }: SnpFacts, policy: SnpPolicy): EvidenceChec
     below(tcb.committed, tcb.current).length > 0 ||
     compareFirmware(report.committedFirmware, report.currentFirmware) !== 0
   const more = {
-    expected: `committed ${describeTcb(tcb.committed)}, firmware ${words(report.committedFirmware)}`,
-    actual: `current ${describeTcb(tcb.current)}, firmware ${words(report.currentFirmware)}`,
+    expected: `as committed: ${describeTcb(tcb.committed)}, firmware ${words(report.committedFirmware)}`,
+    actual: `running: ${describeTcb(tcb.current)}, firmware ${words(report.currentFirmware)}`,
   }
   if (!ahead) return pass(id, 'the running firmware is committed', more)
   return policy.provisionalFirmware

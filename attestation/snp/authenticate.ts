@@ -219,9 +219,12 @@ function checkTcbLayout(
       actual: 'no known product',
     })
   }
-  const expected = `levels where a ${product} has them and in their range, zeros everywhere else`
+  const expected = `the layout of ${product}: every level in its range, all other bytes zero`
   if (tcb !== null) {
-    return pass(id, `the TCBs are in the layout of ${product}`, { expected, actual: 'all four so' })
+    return pass(id, `the TCBs are in the layout of ${product}`, {
+      expected,
+      actual: 'all four TCBs are in it',
+    })
   }
   const strange = Object.entries(report.rawTcb).filter(([, raw]) => !decodeTcb(raw, product))
   return fail(id, 'RESERVED_NOT_ZERO', `a TCB is not in the layout of ${product}`, {

@@ -116,8 +116,8 @@ function findings(
     }),
     form,
     settle('snp.algorithms', 'RSA-4096 with PSS and SHA-384, P-384 leaf', checkAlgorithms(path), {
-      expected: `signed with ${AMD_SIGNATURE} by ${AMD_KEY} keys, the leaf’s own on ${LEAF_KEY}`,
-      actual: found.map(([level, cert]) => describeAlgorithms(level, cert)).join('; '),
+      expected: `signed with ${AMD_SIGNATURE}; keys: ${LEAF_KEY} under ${AMD_KEY} under ${AMD_KEY}`,
+      actual: describeAlgorithms([path.leaf, ca, ark]),
     }),
     settle('snp.chain', 'every certificate was signed by the next', checkLinks(path, options.at), {
       expected: 'the leaf signed by its issuer, that by the root, the root by itself',
@@ -316,9 +316,12 @@ function signedAsAmd({ signatureAlgorithm }: Pick<Certificate, 'signatureAlgorit
   return kind === 'rsa-pss' && hash === 'sha384' && saltLength === 48
 }
 
-function describeAlgorithms(level: string, cert: Certificate | null): string {
-  if (cert === null) return `no ${level}`
-  return `${level}: ${describeKey(cert.key)}, ${describeAlgorithm(cert.signatureAlgorithm)}`
+/** `signed with RSASSA-PSS …; keys: P-384 under RSA-4096 under RSA-4096`. */
+function describeAlgorithms(path: readonly (Certificate | null)[]): string {
+  const certs = path.filter((cert) => cert !== null)
+  const ways = new Set(certs.map((cert) => describeAlgorithm(cert.signatureAlgorithm)))
+  const keys = certs.map(({ key }) => describeKey(key)).join(' under ')
+  return `signed with ${[...ways].join(' or ')}; keys: ${keys}`
 }
 
 function readLeaf(
@@ -335,7 +338,10 @@ function readLeaf(
   try {
     const leaf = parseLeaf(certificate, kind)
     const message = `the ${kind} has exactly the extensions of its kind`
-    return { leaf, check: pass(id, message, { expected, actual: `these ${count}` }) }
+    return {
+      leaf,
+      check: pass(id, message, { expected, actual: `${count} extensions, all of them so` }),
+    }
   } catch (error) {
     if (!(error instanceof AttestationError)) throw error
     const told = { expected, actual: `${count} extensions, not all of them so` }

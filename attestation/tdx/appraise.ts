@@ -10,7 +10,7 @@ import { bytesToHex, equalBytes } from '../lib/bytes.ts'
 import { formatTime } from '../lib/time.ts'
 import type { Comparison, EvidenceCheck } from '../result.ts'
 import type { QuoteFacts } from './authenticate.ts'
-import { atLeast, broken, hex, inWords, numberIn, oneOf, waivable } from './compare.ts'
+import { atLeast, broken, flagsText, hex, inWords, numberIn, oneOf, waivable } from './compare.ts'
 import { checkId } from './id.ts'
 import { SGX_FLAGS, STRICT_SGX_POLICY, STRICT_TDX_POLICY, TD_ATTRIBUTES } from './policy.ts'
 import type { IntelPolicy, SgxPolicy, TdxPolicy } from './policy.ts'
@@ -29,7 +29,7 @@ export interface Appraisal {
 /** XFAM: x87 and SSE must be on (bits 0, 1), and nothing beyond these bits may be (TDX module specification, "fixed" bits). */
 const XFAM_REQUIRED = 0x3n
 const XFAM_ALLOWED = 0x6dbe7n
-const XFAM_WORDS = `${hex(XFAM_REQUIRED)} set, and nothing beyond ${hex(XFAM_ALLOWED)}`
+const XFAM_WORDS = `x87 and SSE (${hex(XFAM_REQUIRED)}) set, and nothing beyond ${hex(XFAM_ALLOWED)}`
 
 /**
  * Appraises a TD, with the event logs that came with it. Every rule is run and reported; a rule that holds only because the policy is looser than the strict default says so: `warn`, WAIVED.
@@ -60,8 +60,16 @@ export function appraiseTdx(
     checks: [
       ...platformChecks('tdx', facts, tcb, policy, at),
       debugTd(report),
-      waivable(tdAttributes(report, policy), tdAttributes(report, STRICT_TDX_POLICY)),
-      waivable(unknownTdAttributes(report, policy), unknownTdAttributes(report, STRICT_TDX_POLICY)),
+      waivable(
+        (rules) => tdAttributes(report, rules),
+        policy.tdAttributes,
+        STRICT_TDX_POLICY.tdAttributes,
+      ),
+      waivable(
+        (mask) => unknownTdAttributes(report, mask),
+        policy.unknownTdAttributes,
+        STRICT_TDX_POLICY.unknownTdAttributes,
+      ),
       xfamFixed(report),
       numberIn('tdx.xfam', 'XFAM', 'XFAM', report.xfam, policy.xfam),
       minimumTeeTcbSvn(report, policy.minimumTeeTcbSvn),
@@ -110,7 +118,7 @@ export function appraiseSgx(
     checks: [
       ...platformChecks('sgx', facts, tcb, policy, at),
       debugEnclave(report),
-      waivable(enclaveFlags(report, policy), enclaveFlags(report, STRICT_SGX_POLICY)),
+      waivable((rules) => enclaveFlags(report, rules), policy.flags, STRICT_SGX_POLICY.flags),
       numberIn('sgx.xfrm', 'XFAM', 'XFRM', xfrm, policy.xfrm),
       numberIn('sgx.miscselect', 'ATTRIBUTES', 'MISCSELECT', report.miscSelect, policy.miscSelect),
       oneOf('sgx.mrenclave', 'MEASUREMENT', 'MRENCLAVE', report.mrEnclave, policy.mrEnclave),
@@ -155,16 +163,16 @@ function platformChecks(
 ): EvidenceCheck[] {
   const { quote, pck } = facts
   const strict = STRICT_TDX_POLICY
-  const vendor = (accepted: IntelPolicy): EvidenceCheck =>
+  const vendor = (accepted: IntelPolicy['qeVendorIds']): EvidenceCheck =>
     oneOf(
       checkId(tee, 'qe.vendor'),
       'QE_VENDOR',
       'vendor of the quoting enclave',
       quote.qeVendorId,
-      accepted.qeVendorIds,
+      accepted,
     )
   return [
-    waivable(tcbStatus(tee, tcb, policy), tcbStatus(tee, tcb, strict)),
+    waivable((statuses) => tcbStatus(tee, tcb, statuses), policy.tcbStatuses, strict.tcbStatuses),
     advisories(tee, tcb, policy, at),
     tcbDate(tee, tcb, policy.minimumTcbDate),
     evaluationNumber(
@@ -179,7 +187,7 @@ function platformChecks(
       facts.qeIdentity,
       policy.minimumEvaluationNumbers.qeIdentity,
     ),
-    waivable(vendor(policy), vendor(strict)),
+    waivable(vendor, policy.qeVendorIds, strict.qeVendorIds),
     atLeast(
       checkId(tee, 'qe.svn'),
       'QE_SVN',
@@ -197,7 +205,7 @@ function platformChecks(
 function tcbStatus(
   tee: 'sgx' | 'tdx',
   tcb: TcbEvaluation | null,
-  { tcbStatuses }: Pick<IntelPolicy, 'tcbStatuses'>,
+  tcbStatuses: IntelPolicy['tcbStatuses'],
 ): EvidenceCheck {
   const id = checkId(tee, 'tcb.status')
   if (tcb === null)
@@ -311,10 +319,11 @@ const maskOf = (positions: Readonly<Record<string, number>>): bigint =>
 const KNOWN_TD_ATTRIBUTES = maskOf(TD_ATTRIBUTES)
 const KNOWN_SGX_FLAGS = maskOf(SGX_FLAGS)
 
-function tdAttributes(report: TdReport, policy: Pick<TdxPolicy, 'tdAttributes'>): EvidenceCheck {
+function tdAttributes(report: TdReport, rules: TdxPolicy['tdAttributes']): EvidenceCheck {
   const id = 'tdx.attributes'
-  const problems = broken(report.tdAttributes, TD_ATTRIBUTES, policy.tdAttributes)
-  const more = { expected: inWords(policy.tdAttributes), actual: hex(report.tdAttributes) }
+  const problems = broken(report.tdAttributes, TD_ATTRIBUTES, rules)
+  const actual = flagsText(report.tdAttributes, TD_ATTRIBUTES)
+  const more = { expected: inWords(rules), actual }
   return problems.length === 0
     ? pass(id, 'the attributes of the TD are accepted', more)
     : fail(id, 'ATTRIBUTES', problems.join(', '), more)
@@ -324,11 +333,10 @@ const NO_UNKNOWN = 'no attribute that this verifier does not know'
 
 function unknownTdAttributes(
   report: TdReport,
-  policy: Pick<TdxPolicy, 'unknownTdAttributes'>,
+  accepted: TdxPolicy['unknownTdAttributes'],
 ): EvidenceCheck {
   const id = 'tdx.attributes-unknown'
   const unknown = report.tdAttributes & ~KNOWN_TD_ATTRIBUTES
-  const accepted = policy.unknownTdAttributes
   const told = {
     expected: accepted === 0n ? NO_UNKNOWN : `${NO_UNKNOWN} but ${hex(accepted)}`,
     actual: unknown === 0n ? 'none' : hex(unknown),
@@ -338,17 +346,17 @@ function unknownTdAttributes(
     : fail(id, 'ATTRIBUTES', 'attributes are set that this verifier does not know', told)
 }
 
-function enclaveFlags(report: SgxReport, policy: Pick<SgxPolicy, 'flags'>): EvidenceCheck {
+function enclaveFlags(report: SgxReport, rules: SgxPolicy['flags']): EvidenceCheck {
   const id = 'sgx.attributes'
   const flags = new DataView(
     report.attributes.buffer,
     report.attributes.byteOffset,
     16,
   ).getBigUint64(0, true)
-  const problems = broken(flags, SGX_FLAGS, policy.flags)
+  const problems = broken(flags, SGX_FLAGS, rules)
   const unknown = flags & ~KNOWN_SGX_FLAGS
   if (unknown !== 0n) problems.push(`the unknown flags ${hex(unknown)} must not be set`)
-  const more = { expected: inWords(policy.flags), actual: hex(flags) }
+  const more = { expected: inWords(rules), actual: flagsText(flags, SGX_FLAGS) }
   return problems.length === 0
     ? pass(id, 'the attributes of the enclave are accepted', more)
     : fail(id, 'ATTRIBUTES', problems.join(', '), more)

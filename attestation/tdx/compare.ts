@@ -5,9 +5,16 @@ import { bytesToHex, equalBytes } from '../lib/bytes.ts'
 import type { EvidenceCheck } from '../result.ts'
 import type { BitRule } from './policy.ts'
 
-/** A rule that holds under the policy and would not under the strict default is waived, not passed. */
-export function waivable(check: EvidenceCheck, strict: EvidenceCheck): EvidenceCheck {
-  if (check.status !== 'pass' || strict.status !== 'fail') return check
+/** A rule that holds under what the policy accepts and would not under the strict default is waived, not passed. */
+export function waivable<T>(
+  judge: (accepted: T) => EvidenceCheck,
+  accepted: T,
+  strictly: T,
+): EvidenceCheck {
+  const check = judge(accepted)
+  if (check.status !== 'pass' || accepted === strictly) return check
+  const strict = judge(strictly)
+  if (strict.status !== 'fail') return check
   const { expected, actual } = strict
   return warn(check.id, 'WAIVED', `${strict.message}; the policy accepts it`, { expected, actual })
 }
@@ -38,6 +45,23 @@ export function inWords(rules: Readonly<Record<string, BitRule>>): string {
     asked.set(rules, words)
   }
   return words
+}
+
+const MAX_KNOWN = 64
+const named = new WeakMap<object, Map<bigint, string>>()
+
+/** Flags as a number and by name, `0x10000000 (SEPT_VE_DISABLE set)`. Most quotes have the same few, so their words are kept. */
+export function flagsText(value: bigint, positions: Readonly<Record<string, number>>): string {
+  let known = named.get(positions)
+  if (known === undefined) named.set(positions, (known = new Map<bigint, string>()))
+  let text = known.get(value)
+  if (text === undefined) {
+    const set = Object.entries(positions).filter(([, at]) => ((value >> BigInt(at)) & 1n) === 1n)
+    text = `${hex(value)} (${set.map(([name]) => name).join(', ') || 'no known flag'} set)`
+    if (known.size >= MAX_KNOWN) known.clear()
+    known.set(value, text)
+  }
+  return text
 }
 
 /** A number as `0x…`. */

@@ -11,7 +11,7 @@ import type { PckFindings } from './chain.ts'
 import type { QeIdentity, TcbInfo, TdxModule } from './collateral.ts'
 import { checkId } from './id.ts'
 import type { Quote } from './quote.ts'
-import { findModuleIdentity } from './tcb.ts'
+import { describeModules, findModuleIdentity } from './tcb.ts'
 
 /** Intel QVL 4.1.2.5.12: the module's signer and attributes, by the identity of its major version where that is not 0. */
 export function checkModule(quote: Quote, tcbInfo: TcbInfo | null): EvidenceCheck {
@@ -32,7 +32,7 @@ export function checkModule(quote: Quote, tcbInfo: TcbInfo | null): EvidenceChec
       `the TCB info has no identity for TDX module version ${version}`,
       {
         expected: `an identity of TDX module version ${version}`,
-        actual: tcbInfo.tdxModuleIdentities.map((each) => each.id).join(', ') || 'none',
+        actual: describeModules(tcbInfo),
       },
     )
   const problems: Problem[] = []
@@ -112,10 +112,16 @@ export function checkQeBinding(quote: Quote): EvidenceCheck {
   const id = checkId(quote.teeType, 'qe.binding')
   const { reportData } = quote.qeReport
   const hash = createHash('sha256').update(quote.attestationKey).update(quote.qeAuthData).digest()
-  const told = { expected: hash.toString('hex') + ZEROS, actual: bytesToHex(reportData) }
+  const expected = hash.toString('hex') + ZEROS
   if (equalBytes(reportData.subarray(0, 32), hash) && isZero(reportData.subarray(32)))
-    return pass(id, 'the quoting enclave vouches for the attestation key', told)
-  return fail(id, 'QE_BINDING', 'the quoting enclave did not vouch for the attestation key', told)
+    return pass(id, 'the quoting enclave vouches for the attestation key', {
+      expected,
+      actual: expected,
+    })
+  return fail(id, 'QE_BINDING', 'the quoting enclave did not vouch for the attestation key', {
+    expected,
+    actual: bytesToHex(reportData),
+  })
 }
 
 /** Intel QVL 4.1.2.5.15 and 16. */

@@ -88,6 +88,12 @@ export function findModuleIdentity(
   return tcbInfo.tdxModuleIdentities.find((identity) => identity.id === id)
 }
 
+/** Which TDX modules TCB info knows. */
+export function describeModules({ tdxModuleIdentities }: TcbInfo): string {
+  const ids = tdxModuleIdentities.map(({ id }) => id)
+  return ids.length === 0 ? 'no identity of a module' : `identities of ${ids.join(', ')}`
+}
+
 interface Needs {
   readonly outOfDate: boolean
   readonly configuration: boolean
@@ -214,7 +220,7 @@ function evaluateModule(
       code: 'MODULE_MISMATCH',
       message: `the TCB info has no identity for TDX module version ${version}${which}`,
       expected: `an identity of TDX module version ${version}`,
-      actual: input.tcbInfo.tdxModuleIdentities.map(({ id }) => id).join(', ') || 'none',
+      actual: describeModules(input.tcbInfo),
     })
     return { platform, module: null, status: null }
   }

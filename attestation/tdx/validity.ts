@@ -50,8 +50,8 @@ export function checkLists(
   const current = lists.find((list) => covers(list, at))
   if (current !== undefined)
     return pass(id, `a revocation list of ${issuer} verifies and covers the stated time`, {
-      expected: `a list that its issuer signed and that covers ${describeTime(at)}`,
-      actual: describeWindow(current.crl.thisUpdate, current.crl.nextUpdate),
+      expected: `signed by its issuer, and covers ${describeTime(at)}`,
+      actual: `signed by its issuer, and covers ${describeWindow(current.crl.thisUpdate, current.crl.nextUpdate)}`,
     })
   const sound = lists.filter(({ problems }) => problems.length === 0)
   const problems = lists.flatMap((list) => list.problems)
