@@ -242,6 +242,24 @@ const PODS: readonly (readonly [string, Record<string, unknown>, boolean, 'diges
     true,
     'digest',
   ],
+  ...(['containers', 'initContainers', 'ephemeralContainers'] as const).flatMap((list) =>
+    [
+      container('registry.example/models/m:v1'),
+      container('registry.example/any:v1', 'modelcar'),
+      container('registry.example/any:v1', 'modelcar-init'),
+    ].map(
+      (one) => [`${JSON.stringify(one)} in ${list}`, pod({ [list]: [one] }), true, 'tag'] as const,
+    ),
+  ),
+  ...(['containers', 'initContainers', 'ephemeralContainers'] as const).flatMap((list) =>
+    [
+      container('mirror/storage-initializer:v1', 'x', { args: ['s3://b/m', '/mnt'] }),
+      container('mirror/any:v1', 'storage-initializer', { args: ['s3://b/m', '/mnt'] }),
+    ].map(
+      (one) =>
+        [`${JSON.stringify(one)} in ${list}`, pod({ [list]: [one] }), true, 'digest'] as const,
+    ),
+  ),
 ]
 
 const cel = new Environment().registerVariable('object', 'dyn')
