@@ -167,7 +167,9 @@ export class TarGuard {
   #paxRecord(key: string, value: string, global: boolean): void {
     const layout = key === 'path' || key === 'linkpath' || key === 'size'
     const sparse = key.startsWith('GNU.sparse') || key.startsWith('SCHILY.realsize')
-    if (sparse || key.startsWith('GNU.volume') || key === 'hdrcharset')
+    // overlayfs takes these as orders to show another directory, or nothing, in the place of what was unpacked.
+    const overlay = /^(?:SCHILY|LIBARCHIVE)\.xattr\.(?:trusted|user)\.overlay\./.test(key)
+    if (sparse || overlay || key.startsWith('GNU.volume') || key === 'hdrcharset')
       throw invalid(`the pax record ${JSON.stringify(key)} is not supported`, this.#offset)
     if (!layout) return
     if (global) throw invalid(`a global pax header with ${key}`, this.#offset)
