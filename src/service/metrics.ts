@@ -9,6 +9,9 @@ export type CacheOutcome = 'hit' | 'joined' | 'miss' | 'saved'
 
 const SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30]
 
+/** What is read again from files when they change. */
+export type Reloaded = 'policy' | 'certificate' | 'token'
+
 /** What can be counted. Labels are closed lists, names of loaded policies and routes of the service: an attacker adds no series. */
 export class Metrics {
   readonly registry = new Registry()
@@ -46,12 +49,7 @@ export class Metrics {
   readonly #nonces = this.#counter('zt4ai_nonce_total', 'Nonces of the verifier service', [
     'outcome',
   ])
-  readonly #broken = new Gauge({
-    name: 'zt4ai_broken',
-    help: '1 while a file is broken and what was read before is still in use',
-    labelNames: ['what'],
-    registers: [this.registry],
-  })
+  readonly #broken = new Map<Reloaded, () => boolean>()
   readonly #exemptions = this.#counter(
     'zt4ai_waived_total',
     'Decisions that rest on an exemption of the policy',
@@ -60,6 +58,16 @@ export class Metrics {
 
   constructor() {
     collectDefaultMetrics({ register: this.registry })
+    const broken = this.#broken
+    new Gauge({
+      name: 'zt4ai_broken',
+      help: '1 while a file is broken and what was read before is still in use',
+      labelNames: ['what'],
+      registers: [this.registry],
+      collect() {
+        for (const [what, read] of broken) this.set({ what }, read() ? 1 : 0)
+      },
+    })
   }
 
   #counter<L extends string>(name: string, help: string, labelNames: readonly L[]): Counter<L> {
@@ -101,9 +109,13 @@ export class Metrics {
     this.#shed.inc({ what })
   }
 
-  reload(what: 'policy' | 'certificate', result: 'ok' | 'broken'): void {
+  reload(what: Reloaded, result: 'ok' | 'broken'): void {
     this.#reloads.inc({ what, result })
-    this.#broken.set({ what }, result === 'ok' ? 0 : 1)
+  }
+
+  /** Whether a file of this kind is broken now, asked when it is scraped. */
+  watchBroken(what: Reloaded, read: () => boolean): void {
+    this.#broken.set(what, read)
   }
 
   record(result: 'written' | 'failed'): void {

@@ -126,7 +126,7 @@ export async function startService(options: ServiceOptions): Promise<Service> {
     monotonic,
   })
   metrics.watch('zt4ai_nonces_waiting', 'Challenges without an answer', () => nonces.size)
-  const watched = watchedRoutes(metrics, policies, certificate, () => draining)
+  const watched = watchedRoutes({ metrics, policies, certificate, token }, () => draining)
   const routes: Route[] = [
     {
       method: 'POST',
@@ -186,7 +186,7 @@ export async function startService(options: ServiceOptions): Promise<Service> {
     })
   policies.watch(options.pollMs ?? 5_000)
   const timer = setInterval(() => {
-    token?.check()
+    if (token !== undefined) reread(token, metrics, log)
     if (certificate !== undefined) renew(certificate, main, metrics, log)
   }, options.pollMs ?? 5_000)
   timer.unref()
@@ -272,11 +272,27 @@ function renew(certificate: ServerCertificate, main: Listening, metrics: Metrics
   }
 }
 
+function reread(token: Token, metrics: Metrics, log: Log): void {
+  try {
+    if (!token.check()) return
+    metrics.reload('token', 'ok')
+    log.info('token reloaded')
+  } catch (error) {
+    metrics.reload('token', 'broken')
+    log.error({ err: error }, 'TOKEN BROKEN: the one read before stays in use')
+  }
+}
+
+interface Watched {
+  readonly metrics: Metrics
+  readonly policies: Policies
+  readonly certificate: ServerCertificate | undefined
+  readonly token: Token | undefined
+}
+
 /** Health, readiness and metrics. */
 function watchedRoutes(
-  metrics: Metrics,
-  policies: Policies,
-  certificate: ServerCertificate | undefined,
+  { metrics, policies, certificate, token }: Watched,
   draining: () => boolean,
 ): Route[] {
   metrics.watch(
@@ -284,6 +300,9 @@ function watchedRoutes(
     'Policies whose file is broken',
     () => policies.status().filter(({ broken }) => broken !== null).length,
   )
+  metrics.watchBroken('policy', () => policies.status().some(({ broken }) => broken !== null))
+  metrics.watchBroken('certificate', () => (certificate?.broken ?? null) !== null)
+  metrics.watchBroken('token', () => (token?.broken ?? null) !== null)
   if (certificate !== undefined)
     metrics.watch(
       'zt4ai_certificate_expiry_seconds',
@@ -305,6 +324,7 @@ function watchedRoutes(
             certificate === undefined
               ? null
               : { expires: certificate.expires.toISOString(), broken: certificate.broken },
+          token: token === undefined ? null : { broken: token.broken },
         }
         return ready ? { status: 200, body } : { ...busy(), body }
       },

@@ -7,6 +7,7 @@ import type { Call } from './http.ts'
 export class Token {
   readonly #path: string
   #digest: Buffer
+  #broken: string | null = null
 
   /** @throws ZtError IO, or USAGE for one that is too short to be one */
   constructor(path: string) {
@@ -14,12 +15,24 @@ export class Token {
     this.#digest = read(path)
   }
 
-  /** Reads the file again; a broken one changes nothing. */
-  check(): void {
+  /** Why the file as it is now is not in use; null if it is. */
+  get broken(): string | null {
+    return this.#broken
+  }
+
+  /** Reads the file again; gives whether there is another token now. A broken one changes nothing. @throws ZtError once for each new fault */
+  check(): boolean {
     try {
-      this.#digest = read(this.#path)
+      const fresh = read(this.#path)
+      this.#broken = null
+      const changed = !timingSafeEqual(fresh, this.#digest)
+      this.#digest = fresh
+      return changed
     } catch (error) {
       if (!(error instanceof ZtError)) throw error
+      if (this.#broken === error.message) return false
+      this.#broken = error.message
+      throw error
     }
   }
 

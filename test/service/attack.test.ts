@@ -10,7 +10,17 @@ import { signModel } from '../../src/sign/model.ts'
 import type { Party } from '../fakes/authority.ts'
 import { imageVolume, pod, reviewOf } from './fixtures.ts'
 import { GOOD, machine, safetensors, simulated } from './machine.ts'
-import { pushTar, recorder, release, signerOf, stranger, world, type World } from './world.ts'
+import {
+  certificate,
+  policyText,
+  pushTar,
+  recorder,
+  release,
+  signerOf,
+  stranger,
+  world,
+  type World,
+} from './world.ts'
 
 let at: World
 beforeEach(async () => {
@@ -114,6 +124,57 @@ rules:
     expect(verdict.checks.filter(({ status }) => status === 'fail')).toContainEqual(
       expect.objectContaining({ code: 'EVIDENCE_REFUSED' }),
     )
+  })
+})
+
+describe('what is broken', () => {
+  const metric = async (url: string, what: string): Promise<string | undefined> =>
+    new RegExp(`^zt4ai_broken\\{what="${what}"\\} (\\d)$`, 'm').exec(
+      (await at.ask(`${url}/metrics`)).text,
+    )?.[1]
+
+  it('is said of the token too, until it is whole again', async () => {
+    const tokenFile = join(at.folder, 'token')
+    writeFileSync(tokenFile, 'a-token-of-good-length\n')
+    const { url } = await at.start({ tokenFile, pollMs: 10 })
+    expect(await metric(url, 'token')).toBe('0')
+    writeFileSync(tokenFile, 'short\n')
+    await expect.poll(() => metric(url, 'token')).toBe('1')
+    const { json } = await at.ask(`${url}/readyz`)
+    expect(json).toMatchObject({ ready: true, token: { broken: expect.stringContaining('16') } })
+    expect(at.logs.filter((line) => line.includes('TOKEN BROKEN'))).toHaveLength(1)
+    expect(at.logs.join('')).not.toContain('a-token-of-good-length')
+    writeFileSync(tokenFile, 'a-token-of-good-length\n')
+    await expect.poll(() => metric(url, 'token')).toBe('0')
+  })
+
+  it('stays broken while another policy is reloaded, and a certificate is whole when its files are', async () => {
+    const [first, second] = [join(at.folder, 'first.yaml'), join(at.folder, 'second.yaml')]
+    const named = (name: string, more = ''): string =>
+      policyText(more).replace('name: cluster', `name: ${name}`)
+    writeFileSync(first, named('first'))
+    writeFileSync(second, named('second'))
+    const { cert, key: tlsKey } = certificate()
+    const files = { cert: join(at.folder, 'tls.crt'), key: join(at.folder, 'tls.key') }
+    writeFileSync(files.cert, cert)
+    writeFileSync(files.key, tlsKey)
+    const { adminUrl = '' } = await at.start({
+      policies: [first, second],
+      certificate: files,
+      admin: { host: '127.0.0.1', port: 0 },
+      pollMs: 10,
+    })
+    writeFileSync(first, 'broken')
+    await expect.poll(() => metric(adminUrl, 'policy')).toBe('1')
+    writeFileSync(second, named('second', 'description: another\n'))
+    await expect
+      .poll(() => at.logs.filter((line) => line.includes('policy reloaded')).length)
+      .toBe(1)
+    expect(await metric(adminUrl, 'policy')).toBe('1')
+    writeFileSync(files.key, 'broken')
+    await expect.poll(() => metric(adminUrl, 'certificate')).toBe('1')
+    writeFileSync(files.key, tlsKey)
+    await expect.poll(() => metric(adminUrl, 'certificate')).toBe('0')
   })
 })
 
