@@ -70,3 +70,34 @@ export const HINTS: Readonly<Partial<Record<Code, string>>> = {
   LAYER_PATH: 'have the model pushed again: its layers do not say where their files lie',
   REGISTRY_DIGEST: 'pull again; if it stays so, do not believe this registry',
 }
+
+/** The same for exceptions, where no answer was reached and whoever threw knows no better way. */
+export const ERROR_HINTS: Readonly<Partial<Record<Code, string>>> = {
+  USAGE: 'the command with --help shows its options and examples',
+  IO: 'check that the path exists, what this user may do there, and that there is space',
+  TOO_LARGE: 'give the file that is meant: nothing that large has a use here',
+  INTERNAL: 'please report it, with the command and the version (zt4ai --version)',
+  INTERRUPTED: 'nothing was left half-written: run it again',
+  NETWORK: 'check the address and the connection, and try again',
+  BUNDLE_INVALID: AGAIN,
+  STATEMENT_INVALID: MAKER,
+  MANIFEST_INVALID: MAKER,
+  FORMAT_UNKNOWN: 'give one of the files that the command with --help names',
+  SIGNATURE_NOT_FOUND: 'say where it is with --signature, or have the model signed',
+  KEY_INVALID:
+    'write it in PEM anew: openssl pkey -in KEY -out KEY.pem (with -pubin -pubout for a public key)',
+  KEY_PASSPHRASE: 'check ZT4AI_KEY_PASSPHRASE, or leave it unset to be asked on a terminal',
+  MODEL_NOT_FOUND: 'check the path of the model',
+  MODEL_EMPTY: 'check the path and the ignored paths',
+  MODEL_TOO_LARGE: 'split the model, or remove what does not belong to it',
+  NAME_DUPLICATE: 'rename one of the two',
+  FILE_UNREADABLE: 'check the permissions of the file and the health of the disk',
+  TAR_INVALID:
+    'pack it anew as a plain tar or tar.gz, whole: what two readers could read differently is not read',
+  PART_INVALID: 'make the part again',
+  SAFETENSORS_INVALID:
+    'fetch the file again; if it is the same, whoever wrote it made a broken one',
+  CERT_MISSING: 'give the certificate in PEM (-----BEGIN CERTIFICATE-----)',
+  TOKEN_INVALID: 'ask the identity provider for a new token',
+  SIGNING_SERVICE: 'try again; if it stays so, ask whoever runs the service',
+}

@@ -48,8 +48,8 @@ export function makeVerdict(parts: Omit<Verdict, 'schema' | 'decision'>): Verdic
   }
 }
 
-/** A refusal hints at the way out: with its own hint, else with the one of its code (hints.ts). */
-function hinted(check: Check): Check {
+/** The check as it is shown. A refusal hints at the way out: with its own hint, else with the one of its code (hints.ts). */
+export function hinted(check: Check): Check {
   if (check.status !== 'fail' || check.hint !== undefined) return check
   const hint = check.id.startsWith('evidence.') ? EVIDENCE_HINT : HINTS[check.code]
   return hint === undefined ? check : { ...check, hint }

@@ -50,12 +50,35 @@ export function describeKey(key: KeyObject): PublicKey {
       `a key of type ${key.asymmetricKeyType ?? 'unknown'}${curve === '' ? '' : ` (${curve})`} can't sign models`,
       { hint: 'use an elliptic curve key: P-256, P-384 or P-521 (or Ed25519, our extension)' },
     )
+  const plain = canonical(key)
   return {
-    key,
+    key: plain,
     ...known,
-    hint: hex(key.export({ type: 'spki', format: 'pem' })),
-    spkiSha256: hex(key.export({ type: 'spki', format: 'der' })),
+    hint: hex(plain.export({ type: 'spki', format: 'pem' })),
+    spkiSha256: hex(plain.export({ type: 'spki', format: 'der' })),
   }
+}
+
+/** Bytes of the DER of a public key whose curve is named and whose point is not compressed. */
+const CANONICAL: ReadonlySet<number> = new Set([44, 91, 120, 158])
+
+/** The same key in the one form that every tool names it by: OpenSSL keeps compressed points and spelled-out curves as they were given. */
+function canonical(key: KeyObject): KeyObject {
+  if (CANONICAL.has(key.export({ type: 'spki', format: 'der' }).length)) return key
+  return createPublicKey({ key: key.export({ format: 'jwk' }), format: 'jwk' })
+}
+
+/** The way out for a key in a form that is not read; null where nothing is known of it. */
+export function foreignForm(text: string): string | null {
+  if (text.includes('BEGIN RSA '))
+    return 'this is an RSA key: use an elliptic curve key, P-256, P-384 or P-521'
+  if (text.includes('BEGIN OPENSSH ') || /^(?:ssh|ecdsa)-/.test(text))
+    return 'this is a key of OpenSSH: convert a copy of it (private: ssh-keygen -p -m PKCS8 -f KEY; public: ssh-keygen -e -m PKCS8 -f KEY.pub)'
+  if (/BEGIN ENCRYPTED (?:SIGSTORE|COSIGN) /.test(text))
+    return "this is a key in cosign's own form, which only cosign reads: make one with openssl, and import it there (cosign import-key-pair)"
+  if (/[\0\ufffd]/.test(text))
+    return 'this is not text, perhaps DER: convert it (openssl pkey -inform DER -in KEY -out KEY.pem, with -pubin -pubout for a public key)'
+  return null
 }
 
 /**
@@ -69,7 +92,11 @@ export function readPublicKey(pem: string): PublicKey {
       .filter(({ label }) => label === 'PUBLIC KEY')
       .map(({ bytes }) => bytes)
   } catch (cause) {
-    throw new ZtError('KEY_INVALID', "the public key can't be read", { cause })
+    const hint = foreignForm(pem)
+    throw new ZtError('KEY_INVALID', "the public key can't be read", {
+      cause,
+      ...(hint === null ? {} : { hint }),
+    })
   }
   const [key] = keys
   if (key === undefined || keys.length !== 1)
@@ -77,14 +104,19 @@ export function readPublicKey(pem: string): PublicKey {
       'KEY_INVALID',
       key === undefined ? 'this is not a public key in PEM' : 'there are several public keys',
       {
-        hint: /BEGIN [A-Z ]*PRIVATE KEY/.test(pem)
-          ? 'this is a private key: give the public one (openssl pkey -in KEY -pubout)'
-          : pem.includes('BEGIN CERTIFICATE')
-            ? 'this is a certificate: give it with --ca, or take its public key (openssl x509 -pubkey -noout)'
-            : 'it starts with -----BEGIN PUBLIC KEY-----',
+        hint: foreignForm(pem) ?? publicKeyHint(pem, key !== undefined),
       },
     )
   return describeKey(parseKey(key))
+}
+
+function publicKeyHint(pem: string, several: boolean): string {
+  if (several) return 'give a file with the one key that you trust'
+  if (/BEGIN [A-Z ]*PRIVATE KEY/.test(pem))
+    return 'this is a private key: give the public one (openssl pkey -in KEY -pubout)'
+  if (pem.includes('BEGIN CERTIFICATE'))
+    return 'this is a certificate: give it with --ca, or take its public key (openssl x509 -pubkey -noout)'
+  return 'it starts with -----BEGIN PUBLIC KEY-----'
 }
 
 /** @throws ZtError KEY_INVALID */

@@ -313,7 +313,9 @@ function attempt<T>(problems: Problem[], code: Problem['code'], run: () => T): T
     return run()
   } catch (error) {
     if (!(error instanceof AttestationError)) throw error
-    problems.push({ code, message: error.message })
+    const where = error.path === undefined ? '' : ` at ${error.path}`
+    const actual = `another form${where}`
+    problems.push({ code, message: error.message, expected: 'the form of OMS v1.0', actual })
     return null
   }
 }

@@ -9,6 +9,7 @@ import { isEncrypted, keySigner, readPrivateKey } from '../sign/key.ts'
 import { signModel, signTar } from '../sign/model.ts'
 import type { SignedModel, SignModelOptions } from '../sign/model.ts'
 import type { Signer } from '../sign/signer.ts'
+import { hinted } from '../verdict.ts'
 import { archiveProgress, openArchive } from './archive.ts'
 import type { Archive } from './archive.ts'
 import { EXIT } from './exit.ts'
@@ -218,7 +219,9 @@ function signArchive(
   })
 }
 
-function report({ manifest, checks, signature, files, bytes }: SignedModel, json: boolean): void {
+function report(signed: SignedModel, json: boolean): void {
+  const { manifest, signature, files, bytes } = signed
+  const checks = signed.checks.map(hinted)
   process.exitCode = manifest === null ? EXIT.refused : EXIT.allowed
   if (json) {
     const answer = {

@@ -240,12 +240,16 @@ function differences(
     fail('missing', name, {
       code: 'FILE_MISSING',
       message: `${shownName(name)}: signed, but not there`,
+      expected: 'the signed file',
+      actual: 'nothing',
       hint: 'restore the file; a file under an ignored path is not looked for',
     })
   for (const name of lists.extra)
     fail('extra', name, {
       code: 'FILE_EXTRA',
       message: `${shownName(name)}: there, but not signed`,
+      expected: 'nothing',
+      actual: 'an unsigned file',
       hint: 'remove the file, ignore its path, or verify only the signed files (--ignore-unsigned)',
     })
   for (const { name, expected, actual } of lists.changed)

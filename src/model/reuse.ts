@@ -39,7 +39,7 @@ export async function hashReusing(
     })
   const startedAt = BigInt(Date.now()) * 1_000_000n
   const { cache } = reuse
-  const earlier = earlierParts(reuse, options)
+  const earlier = earlierParts(reuse, files, options)
   const known = new Map<string, readonly Part[]>()
   for (const file of files) {
     const parts = cache?.get(file.stamp, options) ?? earlier(file)
@@ -62,9 +62,20 @@ export async function hashReusing(
 
 function earlierParts(
   { earlier, unchanged }: Reuse,
+  files: readonly ModelFile[],
   options: HashOptions,
 ): (file: ModelFile) => readonly Part[] | null {
   const paths = new Set((unchanged ?? []).map(unchangedPath))
+  for (const path of paths)
+    if (!files.some(({ name }) => name === path || name.startsWith(`${path}/`)))
+      throw new ZtError(
+        'USAGE',
+        'no file of the model lies at a path that is said to be unchanged',
+        {
+          path,
+          hint: 'write it relative to the model, as the signature lists it, for example: weights',
+        },
+      )
   const same =
     earlier?.serialization.hashType === options.hashType &&
     earlier.serialization.shardSize === options.shardSize
@@ -91,7 +102,10 @@ function earlierParts(
 function unchangedPath(path: string): string {
   const plain = ignoredPath(path)
   if (plain !== null) return plain
-  throw new ZtError('USAGE', 'an unchanged path must be relative, without .. and globs', { path })
+  throw new ZtError('USAGE', 'an unchanged path must be relative, without .. and globs', {
+    path,
+    hint: 'write it relative to the model, as the signature lists it, for example: weights',
+  })
 }
 
 function isUnder(name: string, paths: ReadonlySet<string>): boolean {

@@ -88,6 +88,8 @@ export async function walkModel(path: string, options: WalkOptions = {}): Promis
       status: 'fail',
       code: 'MODEL_EMPTY',
       message: 'the model has no files',
+      expected: 'at least one file',
+      actual: 'none',
       hint: 'a signature over nothing proves nothing: check the path and the ignored paths',
     })
   walker.files.sort((a, b) => compareNames(a.name, b.name))
@@ -287,7 +289,8 @@ class Walker {
     const depth = above.depth + 1
     if (depth > this.#maxDepth) {
       const message = `directories are nested deeper than ${this.#maxDepth}`
-      this.checks.push(entryProblem('MODEL_TOO_LARGE', name, message))
+      const counted = { expected: `at most ${this.#maxDepth} levels`, actual: `${depth} levels` }
+      this.checks.push(entryProblem('MODEL_TOO_LARGE', name, message, counted))
       return
     }
     if (this.#options.allowSymlinks === true)

@@ -2,7 +2,7 @@
 import { createPrivateKey, createPublicKey, sign } from 'node:crypto'
 import type { KeyObject } from 'node:crypto'
 import { pae } from '../bundle/dsse.ts'
-import { describeKey } from '../bundle/keys.ts'
+import { describeKey, foreignForm } from '../bundle/keys.ts'
 import type { PublicKey } from '../bundle/keys.ts'
 import { ZtError } from '../error.ts'
 import type { Signer } from './signer.ts'
@@ -35,7 +35,10 @@ export function readPrivateKey(pem: string, passphrase?: string): PrivateKey {
       {
         hint: pem.includes('BEGIN PUBLIC KEY')
           ? 'this is a public key; signing needs the private one'
-          : 'make one with: openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256',
+          : blocks.length > 0
+            ? 'give a file with the one key to sign with'
+            : (foreignForm(pem) ??
+              'make one with: openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256'),
       },
     )
   const encrypted = isEncrypted(block)

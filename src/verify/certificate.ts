@@ -111,6 +111,8 @@ function parseAll(
         status: 'fail',
         code: error.code,
         message: `a certificate of the bundle can't be read: ${error.message}`,
+        expected: 'certificates in DER (RFC 5280)',
+        actual: 'another form',
         hint: 'fetch the signature again; if it is the same, its signer made a broken one',
       },
     }

@@ -88,7 +88,7 @@ class Report {
       const number = (count.get(part) ?? 0) + 1
       count.set(part, number)
       const id = number === 1 ? `signature.${part}` : `signature.${part}.${number}`
-      return { id, status: 'fail', ...found }
+      return { id, status: 'fail', expected: EXPECTED[part], actual: 'something else', ...found }
     })
     return { checks, signer: null, times: [], oldEncoding: false }
   }
@@ -112,6 +112,16 @@ class Report {
       pass('issuer', `the identity was vouched for by ${who.issuer}`),
     ]
   }
+}
+
+/** What is expected of each part, where the finding does not compare two values. */
+const EXPECTED: Readonly<Record<Part, string>> = {
+  certificate: 'a sound certificate for signing, issued by the trusted Sigstore instance',
+  envelope: "a signature by the certificate's key over this payload",
+  log: 'a proof that the trusted transparency log holds this signature',
+  time: 'a proven time of signing',
+  identity: 'the identity that was asked for',
+  issuer: 'the issuer that was asked for',
 }
 
 function readLeaf(

@@ -214,6 +214,8 @@ function refused(checks: readonly Check[]): Check[] {
       status: 'fail',
       code: 'SIGNATURE_INVALID',
       message: 'the signer could not be established',
+      expected: 'a signer',
+      actual: 'none',
     },
   ]
 }
@@ -274,11 +276,17 @@ function attempt<T>(id: string, run: () => T): { value: T | null; check: Check }
         status: 'fail',
         code,
         message,
-        ...(path === undefined || message.startsWith(path) ? {} : { actual: `at ${path}` }),
+        expected: EXPECTED[id] ?? 'the form of the specification',
+        actual: path === undefined ? 'another form' : `another form at ${path}`,
         ...(hint === undefined ? {} : { hint }),
       },
     }
   }
+}
+
+const EXPECTED: Readonly<Record<string, string | undefined>> = {
+  'signature.bundle': 'a Sigstore bundle v0.3 with one DSSE signature (OMS v1.0)',
+  'signature.statement': 'an in-toto statement v1',
 }
 
 const FORM: Readonly<Record<string, string | undefined>> = {

@@ -11,6 +11,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  symlinkSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs'
@@ -228,6 +229,9 @@ it('digests are reused only from a signature that verifies, and that is said', (
   const good = run([...again, '--reuse-key', pub])
   expect(good).toMatchObject({ code: 0 })
   expect(good.err).toContain('DIGEST_REUSED')
+  const nowhere = run([...again, '--reuse-key', pub, '--unchanged', 'weights.bn'])
+  expect(nowhere).toMatchObject({ code: 2, out: '' })
+  expect(nowhere.err).toMatch(/USAGE: no file of the model.*weights\.bn[^]*hint: /)
   const other = join(base, 'other.pem')
   writeFileSync(other, party('other').publicPem)
   expect(run([...again, '--reuse-key', other])).toMatchObject({ code: 3, out: '' })
@@ -279,7 +283,7 @@ it.runIf(existsSync('/dev/full'))('an answer that can not be written is no verdi
   })
   closeSync(full)
   expect(status).toBe(3)
-  expect(stderr).toBe("zt4ai: IO: the answer can't be written (ENOSPC)\n")
+  expect(stderr).toMatch(/^zt4ai: IO: the answer can't be written \(ENOSPC\)\n {2}hint: .*space\n$/)
 })
 
 it.each(['sign', 'verify'])('%s --help has examples', (command) => {
@@ -287,6 +291,54 @@ it.each(['sign', 'verify'])('%s --help has examples', (command) => {
   expect(code).toBe(0)
   expect(out).toContain('Examples:\n  $ ')
   expect(out).toContain('Exit codes:')
+})
+
+it('every refusal says what was expected, what was found and what can be done', () => {
+  const odd = join(base, 'odd')
+  mkdirSync(join(odd, 'd'), { recursive: true })
+  writeFileSync(join(odd, 'a'), 'a')
+  expect(run(['sign', odd, '--key', key, '--allow-symlinks']).code).toBe(0)
+  rmSync(join(odd, 'a'))
+  for (const [target, name] of [
+    ['..', 'd/up'],
+    ['self', 'self'],
+    ['nothing', 'broken'],
+    ['/etc', 'out'],
+  ] as const)
+    symlinkSync(target, join(odd, name))
+  writeFileSync(join(odd, 'more'), 'x')
+  const complete = (answer: string, codes: string[]): void => {
+    const { checks } = JSON.parse(answer) as { checks: Record<string, string>[] }
+    const failed = checks.filter(({ status }) => status === 'fail')
+    for (const check of failed)
+      for (const field of ['code', 'message', 'expected', 'actual', 'hint'])
+        expect(`${check['id'] ?? ''} ${field}: ${check[field] ?? ''}`).toMatch(/: .+/)
+    expect(new Set(failed.map(({ code }) => code))).toEqual(new Set(codes))
+  }
+  const links = ['LINK_CYCLE', 'LINK_BROKEN', 'LINK_OUTSIDE']
+  complete(run(['verify', odd, '--key', pub, '--json']).out, [
+    'FILE_MISSING',
+    'FILE_EXTRA',
+    ...links,
+  ])
+  complete(run(['sign', odd, '--key', key, '--allow-symlinks', '--json']).out, links)
+  complete(run(['sign', odd, '--key', key, '--json']).out, ['FILE_LINK'])
+  const signature = join(odd, 'model.sig')
+  const signed = readFileSync(signature, 'utf8')
+  for (const [from, to, code] of [
+    ['{', '', 'BUNDLE_INVALID'],
+    ['bundle.v0.3', 'bundle.v0.9', 'MEDIA_TYPE_UNKNOWN'],
+    ['"keyid"', '"key"', 'BUNDLE_INVALID'],
+    ['"payload":"', '"payload":"AAAA', 'SIGNATURE_INVALID'],
+    ['publicKey', 'x509CertificateChain', 'BUNDLE_INVALID'],
+  ] as const) {
+    writeFileSync(signature, signed.replace(from, to))
+    complete(run(['verify', odd, '--key', pub, '--json']).out, [code])
+  }
+  const torn = join(base, 'torn.tar')
+  expect(spawnSync('tar', ['cf', torn, '-C', path, '.']).status).toBe(0)
+  truncateSync(torn, 1000)
+  expect(run(['sign', torn, '--key', key]).err).toMatch(/TAR_INVALID[^]*hint: /)
 })
 
 describe('what verification loads', () => {

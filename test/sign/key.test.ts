@@ -179,3 +179,45 @@ describe('Ed25519, our extension', () => {
     )
   })
 })
+
+it('a key is the same in every form: compressed points and spelled-out curves', () => {
+  // openssl ec -pubin -conv_form compressed, and -param_enc explicit, of one key made for this test
+  const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const plain = readPublicKey(spki(publicKey))
+  const { x, y } = publicKey.export({ format: 'jwk' })
+  const point = Buffer.from(x ?? '', 'base64url')
+  const odd = (Buffer.from(y ?? '', 'base64url').at(-1) ?? 0) & 1
+  const der = Buffer.concat([
+    Buffer.from('3039301306072a8648ce3d020106082a8648ce3d030107032200', 'hex'),
+    Buffer.from([2 + odd]),
+    point,
+  ])
+  const pem = `-----BEGIN PUBLIC KEY-----\n${der.toString('base64')}\n-----END PUBLIC KEY-----\n`
+  expect(createPublicKey(pem).equals(publicKey)).toBe(true)
+  const { hint, spkiSha256, keyDetails } = readPublicKey(pem)
+  expect({ hint, spkiSha256, keyDetails }).toEqual({
+    hint: plain.hint,
+    spkiSha256: plain.spkiSha256,
+    keyDetails: plain.keyDetails,
+  })
+})
+
+it.each([
+  ['-----BEGIN RSA PRIVATE KEY-----\nAA==\n-----END RSA PRIVATE KEY-----\n', 'RSA'],
+  ['-----BEGIN OPENSSH PRIVATE KEY-----\nAA==\n-----END OPENSSH PRIVATE KEY-----\n', 'OpenSSH'],
+  ['ecdsa-sha2-nistp256 AAAA', 'OpenSSH'],
+  ['-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\nAA==\n', 'cosign'],
+  ['0Y0\u0013\u0006\u0000', 'DER'],
+  ['', 'BEGIN PUBLIC KEY|openssl genpkey'],
+])('says what a key in another form is: %j', (text, said) => {
+  const read = [() => readPublicKey(text), () => readPrivateKey(text)]
+  for (const run of read) {
+    let hint: string | undefined
+    try {
+      run()
+    } catch (error) {
+      hint = (error as ZtError).hint
+    }
+    expect(hint).toMatch(new RegExp(said))
+  }
+})
