@@ -46,11 +46,19 @@ export function checkSigners(
   }
   if (!satisfied(rule, counted)) {
     const checks: Check[] = [
-      fail('model.signed-by', 'SIGNERS', `not signed by ${requirement(rule)}`, {
-        expected: requirement(rule),
-        actual: attemptsInWords(wanted, attempts, counted, target !== null),
-        hint: 'sign the same files again as a signer that the rule names, or name this signer in the rule',
-      }),
+      onlyPeopleMissing(rule, counted)
+        ? fail('model.signed-by', 'SIGNERS', 'not signed by enough different people', {
+            expected: `${requirement(rule)}, each a different person`,
+            actual: counted
+              .map(({ name, signer }) => `${name}: ${signerInWords(signer)}`)
+              .join('; '),
+            hint: 'have somebody else sign the same files as well: one person under two names counts once',
+          })
+        : fail('model.signed-by', 'SIGNERS', `not signed by ${requirement(rule)}`, {
+            expected: requirement(rule),
+            actual: attemptsInWords(wanted, attempts, counted, target !== null),
+            hint: 'sign the same files again as a signer that the rule names, or name this signer in the rule',
+          }),
       ...detailsOf(wanted, attempts, counted),
       skip('model.hashes', 'not judged: the signers are missing'),
       skip('model.signature-age', 'not judged: the signers are missing'),
@@ -145,20 +153,16 @@ function hashOf(fact: SignatureFact): Manifest['serialization']['hashType'] {
  * All of `all-of`, and enough of `any-of`: different signers, each a different person. One key under two names counts once, and so do two
  * people under one name (`any-identity`).
  */
-function satisfied(rule: Rule, counted: readonly Counted[]): boolean {
-  const { allOf, anyOf, threshold } = rule.signedBy
-  const has = (name: string): boolean => counted.some((one) => one.name === name)
-  if (!allOf.every(has)) return false
-  return pairs(counted.filter(({ name }) => anyOf.includes(name))) >= threshold
-}
-
-/** The most pairs of a signer and a person that share neither (the largest matching, by augmenting paths). */
-function pairs(counted: readonly Counted[]): number {
+function satisfied(
+  { signedBy: { allOf, anyOf, threshold } }: Rule,
+  counted: readonly Counted[],
+): boolean {
   const people = new Map<string, Set<string>>()
   for (const { name, identity } of counted)
     people.set(name, (people.get(name) ?? new Set<string>()).add(identity))
   const taken = new Map<string, string>()
-  const place = (name: string, seen: Set<string>): boolean =>
+  // The most pairs of a signer and a person that share neither (a matching, by augmenting paths): who has a place keeps one.
+  const place = (name: string, seen = new Set<string>()): boolean =>
     [...(people.get(name) ?? [])].some((person) => {
       if (seen.has(person)) return false
       seen.add(person)
@@ -167,7 +171,18 @@ function pairs(counted: readonly Counted[]): number {
       taken.set(person, name)
       return true
     })
-  return [...people.keys()].filter((name) => place(name, new Set())).length
+  return (
+    allOf.every((name) => place(name)) && anyOf.filter((name) => place(name)).length >= threshold
+  )
+}
+
+/** True if the signers would do, were each of them another person. */
+function onlyPeopleMissing(
+  { signedBy: { allOf, anyOf, threshold } }: Rule,
+  counted: readonly Counted[],
+): boolean {
+  const has = (name: string): boolean => counted.some((one) => one.name === name)
+  return allOf.every(has) && anyOf.filter(has).length >= threshold
 }
 
 /** True if the signature is over exactly this list, in the way that the route needs. */

@@ -68,7 +68,7 @@ export interface MachineQuestions {
   readonly trustRoot: Source | null
 }
 
-/** `signed-by:` every one of `allOf`, and at least `threshold` different ones of `anyOf`. */
+/** `signed-by:` every one of `allOf`, and at least `threshold` different ones of `anyOf`; each of them another person. */
 export interface SignedBy {
   readonly allOf: readonly string[]
   readonly anyOf: readonly string[]

@@ -6,6 +6,9 @@ import { describe, expect, it } from 'vitest'
 import { parse } from 'yaml'
 import { CODES } from '../../attestation/index.ts'
 import { ZtError } from '../../src/error.ts'
+import { utf8Encode } from '../../attestation/lib/index.ts'
+import { decodePolicy } from '../../src/policy/decode.ts'
+import type { Verdict } from '../../src/verdict.ts'
 import { evaluate } from '../../src/policy/evaluate.ts'
 import { NEVER_WAIVED } from '../../src/policy/exempt.ts'
 import type { SignatureFact } from '../../src/policy/facts.ts'
@@ -56,6 +59,31 @@ describe('a threshold', () => {
     expect(decide(2, [...lead, by('team', leaf('ann'))])).toBe('allow')
     expect(decide(3, [...lead, by('security', leaf('security'))])).toBe('deny')
     expect(decide(3, [...lead, ...two, by('security', leaf('security'))])).toBe('allow')
+  })
+
+  it('and all-of are not both satisfied by one person, and the refusal says so', () => {
+    const asked = (signedBy: string, signatures: readonly SignatureFact[]): Verdict => {
+      const { policy: text } = policy(1)
+      const rule = text.rules.get('production')!
+      const parts = decodePolicy(
+        utf8Encode(
+          `schema: zt4ai.policy/v1\nname: t\nsigners: {team: {key: {file: a}}, lead: {key: {file: b}}, security: {key: {file: c}}}\nrules: {a: {models: [m], signed-by: ${signedBy}, machine: not-required}}`,
+        ),
+      ).rules.get('a')!
+      const rules = new Map([['production', { ...rule, signedBy: parts.signedBy }]])
+      return evaluate({ ...resolved(), policy: { ...text, rules } }, facts({ signatures }))
+    }
+    const lead = [by('team', leaf('lead')), by('lead', leaf('lead'))]
+    for (const signedBy of ['{all-of: [team, lead]}', '{all-of: [lead], any-of: [team]}']) {
+      const refused = asked(signedBy, lead)
+      expect(refused.decision).toBe('deny')
+      expect(refused.checks.find(({ id }) => id === 'model.signed-by')).toMatchObject({
+        status: 'fail',
+        code: 'SIGNERS',
+        message: expect.stringContaining('different people'),
+      })
+      expect(asked(signedBy, [...lead, by('team', leaf('ann'))]).decision).toBe('allow')
+    }
   })
 
   it('is never reached by more people or more signers than there are of the others', () => {
