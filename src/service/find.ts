@@ -29,6 +29,13 @@ const LEFT_OUT = new Set(['managedFields', 'status', 'annotations', 'labels'])
 
 export const MAX_MODELS = 64
 
+export interface FindOptions {
+  /** Keys (`keyOf`) of what is known and so not looked for. */
+  readonly except?: ReadonlySet<string>
+  /** More are one refusal. Default: `MAX_MODELS`. */
+  readonly most?: number
+}
+
 /**
  * Every model that an object names, at whatever depth: in pods, in the templates of what makes pods, and in KServe's resources.
  * @param isModel whether the policy says that a container image is a model
@@ -36,20 +43,35 @@ export const MAX_MODELS = 64
 export function findModels(
   object: JsonObject,
   isModel: (reference: Reference) => boolean,
+  options: FindOptions = {},
 ): readonly FoundModel[] {
-  const finder = new Finder(isModel, textOf(object['apiVersion']).startsWith('serving.kserve.io/'))
+  const kserve = textOf(object['apiVersion']).startsWith('serving.kserve.io/')
+  const finder = new Finder(isModel, kserve, options)
   finder.visit(object, '', [])
   return finder.result()
+}
+
+/** What makes two of them the same: where they are named does not. */
+export function keyOf({ text, found }: Pick<FoundModel, 'text' | 'found'>): string {
+  return 'reference' in found ? formatReference(found.reference) : `${found.code} ${text}`
 }
 
 class Finder {
   readonly #isModel: (reference: Reference) => boolean
   readonly #kserve: boolean
+  readonly #except: ReadonlySet<string>
+  readonly #most: number
   readonly #found = new Map<string, FoundModel>()
 
-  constructor(isModel: (reference: Reference) => boolean, kserve: boolean) {
+  constructor(
+    isModel: (reference: Reference) => boolean,
+    kserve: boolean,
+    { except = new Set(), most = MAX_MODELS }: FindOptions,
+  ) {
     this.#isModel = isModel
     this.#kserve = kserve
+    this.#except = except
+    this.#most = most
   }
 
   result(): readonly FoundModel[] {
@@ -145,7 +167,6 @@ class Finder {
   #reference(value: JsonValue | undefined, place: string, read: (text: string) => Reference): void {
     const text = textOf(value)
     const where = place.slice(0, 512)
-    const key = (reference: Reference): string => formatReference(reference)
     try {
       const reference = pinned(read(text))
       const { digest } = reference
@@ -157,25 +178,26 @@ class Finder {
             hint: `write ${formatReference({ ...reference, digest: 'sha256:…' }).replace('oci://', '')}: crane digest, oras resolve or zt4ai push print the digest`,
           },
         )
-      if (!this.#found.has(key(reference)))
-        this.#add(key(reference), { where, text, found: { reference: { ...reference, digest } } })
+      this.#add({ where, text, found: { reference: { ...reference, digest } } })
     } catch (error) {
       if (!(error instanceof ZtError)) throw error
       const { code, message, hint } = error
       const found = { code, message, ...(hint === undefined ? {} : { hint }) }
-      this.#add(`${code} ${text}`, { where, text, found })
+      this.#add({ where, text, found })
     }
   }
 
-  #add(key: string, model: FoundModel): void {
-    if (this.#found.size < MAX_MODELS) this.#found.set(key, model)
-    else if (!this.#found.has(key))
+  #add(model: FoundModel): void {
+    const key = keyOf(model)
+    if (this.#found.has(key) || this.#except.has(key)) return
+    if (this.#found.size < this.#most) this.#found.set(key, model)
+    else
       this.#found.set('too many', {
         where: model.where,
         text: '',
         found: {
           code: 'MODELS_TOO_MANY',
-          message: `more than ${String(MAX_MODELS)} models are named`,
+          message: `more than ${String(this.#most)} models are named`,
         },
       })
   }

@@ -4,10 +4,10 @@ import { AttestationError } from '../../attestation/index.ts'
 import { ZtError } from '../error.ts'
 import { modeOf } from '../policy/mode.ts'
 import type { Mode } from '../policy/policy.ts'
-import { formatReference } from '../registry/reference.ts'
+import type { Reference } from '../registry/reference.ts'
 import type { Check } from '../verdict.ts'
 import { whyUnavailable, type Decider, type Decision } from './decide.ts'
-import { findModels, type FoundModel } from './find.ts'
+import { findModels, keyOf, type FoundModel } from './find.ts'
 import { namesModel } from './image.ts'
 import type { Log } from './log.ts'
 import type { Metrics, Result } from './metrics.ts'
@@ -157,16 +157,12 @@ export function withoutPolicy(
 function modelsOf(asked: ReturnType<typeof request>, policy: ActivePolicy): readonly FoundModel[] {
   const { object: fresh, oldObject, operation } = asked
   if (operation === 'DELETE' || !isObject(fresh)) return []
-  const find = (one: JsonObject): readonly FoundModel[] =>
-    findModels(one, (reference) => namesModel(policy.loaded.resolved.policy, reference))
-  const found = find(fresh)
-  if (operation !== 'UPDATE' || !isObject(oldObject)) return found
-  const before = new Set(find(oldObject).map(keyOf))
-  return found.filter((model) => !before.has(keyOf(model)))
-}
-
-function keyOf({ text, found }: FoundModel): string {
-  return 'reference' in found ? formatReference(found.reference) : `${found.code} ${text}`
+  const isModel = (reference: Reference): boolean =>
+    namesModel(policy.loaded.resolved.policy, reference)
+  if (operation !== 'UPDATE' || !isObject(oldObject)) return findModels(fresh, isModel)
+  // All of them: one that was not remembered would be asked about again, one too many would hide those that are new.
+  const before = findModels(oldObject, isModel, { most: Number.POSITIVE_INFINITY })
+  return findModels(fresh, isModel, { except: new Set(before.map(keyOf)) })
 }
 
 async function judge(

@@ -178,6 +178,28 @@ describe('what is broken', () => {
   })
 })
 
+describe('an update of what names more models than are asked about', () => {
+  it('is asked about those that it adds, and may take away', async () => {
+    const { url } = await at.start()
+    const many = Array.from({ length: 70 }, (_, index) =>
+      imageVolume(`${at.registry.host}/models/m${String(index)}:v1`, `v${String(index)}`),
+    )
+    const asked = async (volumes: readonly object[]): Promise<string> => {
+      const body = reviewOf(pod({ volumes }), {
+        operation: 'UPDATE',
+        oldObject: pod({ volumes: many }),
+      })
+      const { json } = await at.ask(`${url}/validate`, { body })
+      return json.response.allowed === true ? 'allowed' : String(json.response.status.message)
+    }
+    expect(await asked(many)).toBe('allowed')
+    expect(await asked(many.slice(1))).toBe('allowed')
+    const added = imageVolume(`${at.registry.host}/models/added:v1`, 'added')
+    expect(await asked([...many, added])).toContain('models/added:v1')
+    expect(await asked([added, ...many])).toContain('1 of 1 models')
+  })
+})
+
 describe('a question that can not be answered', () => {
   it('about a policy that is not there is a denial that says so', async () => {
     const { url } = await at.start()
