@@ -197,6 +197,10 @@ export function readStrict<T>(
     if (input.length > maxBytes)
       throw new AttestationError('TOO_LARGE', `JSON larger than ${maxBytes} bytes`)
     const text = typeof input === 'string' ? input : utf8Decode(input)
+    if (text.startsWith('\ufeff'))
+      throw new ZtError(code, 'the text starts with a byte order mark, which JSON must not have', {
+        hint: 'an editor or a shell added it: fetch the file again, or save it as plain UTF-8',
+      })
     const json = parseJson(text, { maxBytes })
     const decoded = decoder(json, '$')
     return { json: json as JsonObject, decoded, text }

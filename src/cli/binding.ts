@@ -4,7 +4,7 @@ import { modelBinding } from '../../attestation/index.ts'
 import { bytesToBase64, bytesToHex, hexToBytes } from '../../attestation/lib/index.ts'
 import { decodeBundle } from '../bundle/bundle.ts'
 import { defaultSignature, readSignature } from '../bundle/location.ts'
-import { decodeManifest, decodeStatement } from '../bundle/statement.ts'
+import { decodeManifest, decodeStatement, isOldForm } from '../bundle/statement.ts'
 import { ZtError } from '../error.ts'
 import { readNonce, spkiDigest } from './admit.ts'
 import { readText } from './options.ts'
@@ -83,7 +83,8 @@ export function readDigest({
   const bytes = readSignature(place)
   if (bytes === null)
     throw new ZtError('SIGNATURE_NOT_FOUND', 'there is no signature here', { path: place })
-  const { manifest } = decodeManifest(decodeStatement(decodeBundle(bytes).envelope.payload), false)
+  const statement = decodeStatement(decodeBundle(bytes).envelope.payload)
+  const { manifest } = decodeManifest(statement, isOldForm(statement.predicateType))
   if (manifest !== null) return manifest.root
   throw new ZtError('MANIFEST_INVALID', 'the signature does not list files soundly', {
     path: place,

@@ -293,6 +293,16 @@ it.each(['sign', 'verify'])('%s --help has examples', (command) => {
   expect(out).toContain('Exit codes:')
 })
 
+it.runIf(haveShared)('what release 0.2.0 signed is shown and bound as a model too', () => {
+  const signature = shared('vectors/oms/v0.2.0-certificate/model.sig')
+  const root = '61d4849d9d90076d'
+  const shown = run(['inspect', signature])
+  expect(shown.out).toMatch(/^This is the signature of a model\./)
+  expect(shown.out).toContain(root)
+  const bound = ['binding', '--model', path, '--signature', signature, '--nonce', '00'.repeat(32)]
+  expect(JSON.parse(run([...bound, '--json']).out).model.sha256).toContain(root)
+})
+
 it('every refusal says what was expected, what was found and what can be done', () => {
   const odd = join(base, 'odd')
   mkdirSync(join(odd, 'd'), { recursive: true })

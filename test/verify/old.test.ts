@@ -6,8 +6,12 @@ import { IN_TOTO, paeCompat } from '../../src/bundle/dsse.ts'
 import { OLD_PREDICATE_TYPE } from '../../src/bundle/statement.ts'
 import { writeBundle } from '../../src/bundle/write.ts'
 import { rootDigest } from '../../src/model/manifest.ts'
+import { keylessSigner } from '../../src/sign/keyless.ts'
+import { signStatement } from '../../src/sign/model.ts'
+import type { SignatureResult } from '../../src/verify/result.ts'
 import { verifySignature, verifyStatement } from '../../src/verify/statement.ts'
 import { issue, party } from '../fakes/authority.ts'
+import { FAKE_ISSUER, FAKE_SUBJECT, startFakeSigstore } from '../fakes/sigstore.ts'
 
 type Json = Record<string, unknown>
 const AT = new Date('2026-01-01T00:00:00Z')
@@ -155,4 +159,37 @@ it('no other statement counts in the old encoding', async () => {
   )
   expect(result.authenticated).toBeNull()
   expect(result.checks.at(-1)).toMatchObject({ status: 'fail', code: 'PREDICATE_TYPE' })
+})
+
+it("a keyless signature of release 0.2.0 has that release's statement in the modern encoding", async () => {
+  const fake = await startFakeSigstore()
+  try {
+    const { trustedRoot } = fake
+    const trust = {
+      kind: 'keyless',
+      identity: FAKE_SUBJECT,
+      issuer: FAKE_ISSUER,
+      trustedRoot,
+    } as const
+    const method = keylessSigner({
+      token: { kind: 'token', token: fake.token() },
+      services: { fulcio: fake.url, rekor: fake.url },
+    })
+    const judge = async (statement: Json): Promise<SignatureResult> =>
+      verifySignature(
+        await signStatement(utf8Encode(JSON.stringify(statement)), method),
+        trust,
+        new Date(),
+      )
+    const { manifest, checks } = await judge(old(file('a'), file('b/c')))
+    expect(manifest?.resources.map(({ name }) => name)).toEqual(['a', 'b/c'])
+    expect(checks.filter(({ status }) => status !== 'pass').map(({ id }) => id)).toEqual([
+      'signature.serialization',
+      'signature.root',
+    ])
+    const doubled = await judge(old(file('a'), file('a')))
+    expect(doubled.manifest).toBeNull()
+  } finally {
+    await fake.close()
+  }
 })
