@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { promisify } from 'node:util'
-import { gunzip } from 'node:zlib'
+import { createGunzip, gunzip } from 'node:zlib'
 import { AttestationError } from '../../attestation/index.ts'
 import { parseJson, type JsonValue } from '../../attestation/lib/index.ts'
 import type { Code } from '../codes.ts'
@@ -42,6 +42,8 @@ export interface Route {
   /** What whoever asks waits for where `?timeout=` does not say. */
   readonly timeoutMs?: number
   readonly handle: (call: Call) => Reply | Promise<Reply>
+  /** Answers, from its first bytes, a body that was too much to read, for those who understand no error; undefined: the error it is. */
+  readonly unread?: (head: Uint8Array, error: ZtError) => Reply | undefined
 }
 
 export interface HandlerOptions {
@@ -86,13 +88,18 @@ export function handler(
     }
     if (running >= options.maxRequests) {
       options.metrics.shed('request')
-      finish(busy())
+      if (route.unread === undefined) finish(busy())
+      else
+        notRead(route, new Body(request), new ZtError('OVERLOADED', BUSY))
+          .then((reply) => finish(reply ?? busy()))
+          .catch(() => response.destroy())
       return
     }
     running += 1
     const asked = timeoutOf(url.searchParams.get('timeout')) ?? route.timeoutMs ?? 10_000
     const until = start + Math.min(asked, LONGEST_MS) - MARGIN_MS
     const own = new Share(held)
+    const body = new Body(request)
     const call: Call = {
       id,
       url,
@@ -100,9 +107,9 @@ export function handler(
       log,
       headers: request.headers,
       left: () => until - options.monotonic(),
-      json: async () => readJson(request, route.maxBody ?? NO_BODY, own),
+      json: async () => readJson(request, body, route.maxBody ?? NO_BODY, own),
     }
-    answer(route, call)
+    answer(route, call, (error) => notRead(route, body, error))
       .then(finish)
       .catch((error: unknown) => {
         // The connection is gone, or the answer could not be written: there is nobody left to tell.
@@ -145,10 +152,18 @@ class Share {
   }
 }
 
-async function answer(route: Route, call: Call): Promise<Reply> {
+async function answer(
+  route: Route,
+  call: Call,
+  unread: (error: ZtError) => Promise<Reply | undefined>,
+): Promise<Reply> {
   try {
     return await route.handle(call)
   } catch (error) {
+    if (error instanceof ZtError && (error.code === 'TOO_LARGE' || error.code === 'OVERLOADED')) {
+      const reply = await unread(error)
+      if (reply !== undefined) return reply
+    }
     if (error instanceof ZtError || error instanceof AttestationError) {
       const status = STATUS[error.code] ?? 400
       return refusal(status, error.code, error.message, error.hint)
@@ -166,6 +181,12 @@ const STATUS: Readonly<Record<string, number>> = {
   NETWORK: 400,
 }
 
+const BUSY = 'the service is busy'
+
+async function notRead(route: Route, body: Body, error: ZtError): Promise<Reply | undefined> {
+  return route.unread?.(await body.head(), error)
+}
+
 /** A refusal of a request: no decision about a model. */
 export function refusal(status: number, code: Code, message: string, hint?: string): Reply {
   return { status, body: { code, message, ...(hint === undefined ? {} : { hint }) } }
@@ -173,7 +194,7 @@ export function refusal(status: number, code: Code, message: string, hint?: stri
 
 /** The refusal of what there is no room for. */
 export function busy(): Reply {
-  const reply = refusal(503, 'OVERLOADED', 'the service is busy', 'try again in a second')
+  const reply = refusal(503, 'OVERLOADED', BUSY, 'try again in a second')
   return { ...reply, headers: { 'retry-after': '1' } }
 }
 
@@ -216,6 +237,7 @@ export function timeoutOf(text: string | null): number | undefined {
 
 async function readJson(
   request: IncomingMessage,
+  body: Body,
   maxBytes: number,
   share: Share,
 ): Promise<JsonValue> {
@@ -229,7 +251,7 @@ async function readJson(
     throw new ZtError('REQUEST_INVALID', 'the body is packed in a way that is not read', {
       hint: 'send it as it is, or with Content-Encoding: gzip',
     })
-  const bytes = await readBody(request, maxBytes, share)
+  const bytes = await body.read(maxBytes, share)
   try {
     const plain = encoding === 'gzip' ? await unzip(bytes, { maxOutputLength: maxBytes }) : bytes
     return parseJson(plain, { maxBytes, maxDepth: 128 })
@@ -241,34 +263,64 @@ async function readJson(
   }
 }
 
-async function readBody(
-  request: IncomingMessage,
-  maxBytes: number,
-  share: Share,
-): Promise<Uint8Array> {
-  if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw tooLarge(maxBytes)
-  const chunks: Uint8Array[] = []
-  let size = 0
-  // Not `for await`: leaving that loop destroys the connection, and with it the answer that says why.
-  await new Promise<void>((resolve, reject) => {
-    request.on('data', (chunk: Uint8Array) => {
-      size += chunk.length
-      try {
-        if (size > maxBytes) throw tooLarge(maxBytes)
-        share.take(chunk.length)
-        chunks.push(chunk)
-      } catch (error) {
-        // What still comes is read and thrown away, so that the answer gets through.
-        chunks.length = 0
-        request.removeAllListeners('data')
-        reject(error instanceof Error ? error : new Error(String(error)))
-      }
+/** The body of a request. */
+class Body {
+  readonly #request: IncomingMessage
+  #first: Uint8Array | undefined
+
+  constructor(request: IncomingMessage) {
+    this.#request = request
+  }
+
+  /** Its beginning, unpacked, even where the rest is too much; empty if there is none. */
+  async head(): Promise<Uint8Array> {
+    const request = this.#request
+    const first =
+      this.#first ??
+      (await new Promise<Uint8Array>((resolve) => {
+        request.once('data', resolve)
+        for (const end of ['end', 'close', 'error'])
+          request.once(end, () => resolve(new Uint8Array()))
+      }))
+    if (request.headers['content-encoding']?.toLowerCase() !== 'gzip') return first
+    const unpacked = createGunzip()
+    unpacked.end(first)
+    try {
+      for await (const chunk of unpacked) return chunk as Uint8Array
+    } catch {
+      // It breaks off, or is none.
+    }
+    return new Uint8Array()
+  }
+
+  /** @throws ZtError TOO_LARGE, OVERLOADED, REQUEST_INVALID */
+  async read(maxBytes: number, share: Share): Promise<Uint8Array> {
+    const request = this.#request
+    if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw tooLarge(maxBytes)
+    const chunks: Uint8Array[] = []
+    let size = 0
+    // Not `for await`: leaving that loop destroys the connection, and with it the answer that says why.
+    await new Promise<void>((resolve, reject) => {
+      request.on('data', (chunk: Uint8Array) => {
+        this.#first ??= chunk
+        size += chunk.length
+        try {
+          if (size > maxBytes) throw tooLarge(maxBytes)
+          share.take(chunk.length)
+          chunks.push(chunk)
+        } catch (error) {
+          // What still comes is read and thrown away, so that the answer gets through.
+          chunks.length = 0
+          request.removeAllListeners('data')
+          reject(error instanceof Error ? error : new Error(String(error)))
+        }
+      })
+      request.on('end', resolve)
+      request.on('error', reject)
+      request.on('close', () => reject(new ZtError('REQUEST_INVALID', 'the body was cut off')))
     })
-    request.on('end', resolve)
-    request.on('error', reject)
-    request.on('close', () => reject(new ZtError('REQUEST_INVALID', 'the body was cut off')))
-  })
-  return Buffer.concat(chunks)
+    return Buffer.concat(chunks)
+  }
 }
 
 function tooLarge(maxBytes: number): ZtError {

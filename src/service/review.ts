@@ -153,6 +153,20 @@ export function withoutPolicy(
   return reply(uid, false, { message: message.split('\n').map(clean).join('\n') })
 }
 
+/** Where the API server writes the uid: the first member of the request, which follows the type. */
+const UID = /^\s*\{[^{}]{0,200}"request"\s*:\s*\{\s*"uid"\s*:\s*"([\x21\x23-\x5b\x5d-\x7e]{1,256})"/
+
+/** The denial of what there was no room to read, known by its beginning; null where that is not as the API server writes it. */
+export function unread(head: Uint8Array, error: ZtError, metrics: Metrics): ReviewResponse | null {
+  const uid = UID.exec(Buffer.from(head.subarray(0, 4096)).toString('latin1'))?.[1]
+  if (uid === undefined) return null
+  metrics.verdict('deny', error.code, 'none', 'enforce')
+  const todo =
+    error.code === 'OVERLOADED' ? 'try again in a second' : 'make the object smaller than 4 MiB'
+  const message = `zt4ai denies: ${error.code}: ${error.message}, so this request was not judged\n  what to do: ${todo}`
+  return reply(uid, false, { message })
+}
+
 /** The models that are new: what an update leaves as it was is not asked about again, so that an object can always be cleaned up. */
 function modelsOf(asked: ReturnType<typeof request>, policy: ActivePolicy): readonly FoundModel[] {
   const { object: fresh, oldObject, operation } = asked

@@ -13,7 +13,7 @@ import { openLog, type Level, type Log } from './log.ts'
 import { Metrics } from './metrics.ts'
 import { Nonces } from './nonces.ts'
 import { Policies, type ActivePolicy } from './policies.ts'
-import { MAX_REVIEW, review, withoutPolicy } from './review.ts'
+import { MAX_REVIEW, review, unread, withoutPolicy } from './review.ts'
 import { listen, type Address, type Listening } from './server.ts'
 import { ServerCertificate, type CertificateFiles } from './tls.ts'
 import { Token } from './token.ts'
@@ -132,6 +132,10 @@ export async function startService(options: ServiceOptions): Promise<Service> {
       method: 'POST',
       path: '/validate/*',
       maxBody: MAX_REVIEW,
+      unread: (head, error) => {
+        const body = unread(head, error, metrics)
+        return body === null ? undefined : { status: 200, body }
+      },
       handle: async (call) => {
         const body = await call.json()
         const policy = policyOf(policies, call.rest)

@@ -440,11 +440,22 @@ describe('a body', () => {
     expect((await post({ ...body, future: 1 })).json.response.allowed).toBe(true)
   })
 
-  it('that is too large, packed or not, is refused and the service goes on', async () => {
+  it('that is too large, packed or not, is denied with the reason, and the service goes on', async () => {
     const huge = JSON.stringify({ ...reviewOf(pod()), padding: 'x'.repeat(5 << 20) })
-    expect((await post(huge)).status).toBe(413)
-    const packed = await at.ask(`${service.url}/validate`, { body: huge, gzip: true })
-    expect([packed.status, packed.json.code]).toEqual([413, 'TOO_LARGE'])
+    for (const gzip of [false, true]) {
+      const { status, json } = await at.ask(`${service.url}/validate`, { body: huge, gzip })
+      expect(status).toBe(200)
+      expect(json.response).toMatchObject({
+        uid: '2f1d7a0e-9a3b-4e0c-8d0e-9f3f0f9b1c55',
+        allowed: false,
+        status: { message: expect.stringMatching(/TOO_LARGE.*\n {2}what to do: make/) as string },
+      })
+    }
+    const nobody = JSON.stringify({ padding: 'x'.repeat(5 << 20) })
+    for (const gzip of [false, true]) {
+      const { status, json } = await at.ask(`${service.url}/validate`, { body: nobody, gzip })
+      expect([status, json.code]).toEqual([413, 'TOO_LARGE'])
+    }
     expect((await post(reviewOf(pod()))).status).toBe(200)
   })
 

@@ -282,6 +282,48 @@ describe('bodies', () => {
   })
 })
 
+describe('more requests than there is room for', () => {
+  it('are answered in the form of their route, from their beginning', async () => {
+    let open = (): void => undefined
+    const gate = new Promise<void>((resolve) => (open = resolve))
+    let entered = false
+    const slow: Route = {
+      method: 'POST',
+      path: '/slow',
+      maxBody: 100,
+      handle: async () => {
+        entered = true
+        await gate
+        return { status: 200, body: 'done' }
+      },
+      unread: (head, { code }) =>
+        head.length === 0
+          ? undefined
+          : { status: 200, body: `${code} ${Buffer.from(head.subarray(0, 5)).toString()}` },
+    }
+    const listening = await listen({
+      metrics: new Metrics(),
+      log: openLog({ write: () => undefined }, 'error'),
+      monotonic: () => performance.now(),
+      draining: () => false,
+      maxRequests: 1,
+      maxHeld: 1000,
+      maxConnections: 100,
+      address: { host: '127.0.0.1', port: 0 },
+      routes: [slow],
+    })
+    const url = `${listening.url}/slow`
+    const first = at.ask(url, { body: 'first' })
+    await expect.poll(() => entered).toBe(true)
+    expect((await at.ask(url, { body: 'hello there' })).text).toBe('OVERLOADED hello')
+    expect((await at.ask(url, { body: 'hello there', gzip: true })).text).toBe('OVERLOADED hello')
+    expect((await at.ask(url, { method: 'POST' })).status).toBe(503)
+    open()
+    expect((await first).text).toBe('done')
+    await listening.close(100)
+  })
+})
+
 describe('the end', () => {
   it('lets what runs be answered, and takes nothing new', async () => {
     const model = await at.push('models/good')
