@@ -50,7 +50,7 @@ export function checkModule(quote: Quote, tcbInfo: TcbInfo | null): EvidenceChec
       expected: `SEAMATTRIBUTES ${isZero(seamAttributes) ? bytesToHex(module.attributes) : 'all zeros'}`,
       actual: `SEAMATTRIBUTES ${short(seamAttributes)}`,
     })
-  return settle(id, 'the TDX module is Intel’s', problems, sameAs(module, moduleWords))
+  return settle(id, 'the TDX module is Intel’s', problems, asDemanded(moduleWords(module)))
 }
 
 function short(bytes: Uint8Array): string {
@@ -61,17 +61,9 @@ function moduleWords({ mrSigner, attributes }: TdxModule): string {
   return `MRSIGNERSEAM ${short(mrSigner)}, SEAMATTRIBUTES ${short(attributes)}`
 }
 
-const same = new WeakMap<object, Comparison>()
-
-/** What was found where everything is as a statement demands. Statements are immutable, so it is put into words once for each. */
-function sameAs<T extends object>(statement: T, words: (statement: T) => string): Comparison {
-  let comparison = same.get(statement)
-  if (comparison === undefined) {
-    const text = words(statement)
-    comparison = { expected: text, actual: text }
-    same.set(statement, comparison)
-  }
-  return comparison
+/** What was found where everything is as a statement demands. */
+function asDemanded(words: string): Comparison {
+  return { expected: words, actual: words }
 }
 
 const PCK_SIGNED = 'a signature by the PCK key: ECDSA on P-256 with SHA-256'
@@ -155,7 +147,7 @@ export function checkQeIdentity(quote: Quote, identity: QeIdentity | null): Evid
   if (isvProdId !== identity.isvProdId)
     differs('QE_IDENTITY_ISVPRODID', 'ISVPRODID', `${identity.isvProdId}`, `${isvProdId}`)
   const message = 'the quoting enclave is the one that Intel identifies'
-  return settle(id, message, problems, sameAs(identity, enclaveWords))
+  return settle(id, message, problems, asDemanded(enclaveWords(identity)))
 }
 
 const hex32 = (value: number): string => (value >>> 0).toString(16).padStart(8, '0')
