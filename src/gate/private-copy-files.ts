@@ -1,5 +1,5 @@
 // The single owner of copying while hashing: the bytes that are written are the very bytes that were hashed, on all cores.
-import { closeSync, fstatSync, readSync, writeSync } from 'node:fs'
+import { closeSync, fstatSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import { ZtError } from '../error.ts'
@@ -10,7 +10,8 @@ import type { HashOptions, HashOutcome } from '../model/pool.ts'
 import { entryProblem } from '../model/problem.ts'
 import type { ModelFile } from '../model/walk.ts'
 import type { Check } from '../verdict.ts'
-import type { CopyJob, CopyResult, CopySetup } from './private-copy-worker.ts'
+import { RangeCopier, type CopyJob, type CopyResult } from './private-copy-range.ts'
+import type { CopySetup } from './private-copy-worker.ts'
 import { lookInto } from './source.ts'
 
 /** Where the copies go. */
@@ -75,12 +76,11 @@ class Copier {
   readonly #signed: ReturnType<typeof signedDigests>
   readonly #destination: Destination
   readonly #options: HashOptions
-  readonly #kit: HashKit
+  readonly #here: RangeCopier
   readonly #stop = new Int32Array(new SharedArrayBuffer(4))
   readonly #lanes: Lane[] = []
   readonly #free: Lane[]
   readonly #waiting: ((lane: Lane) => void)[] = []
-  readonly #buffer = Buffer.allocUnsafeSlow(1024 * 1024)
 
   constructor(
     root: string,
@@ -94,7 +94,7 @@ class Copier {
     this.#signed = signedDigests(manifest)
     this.#destination = destination
     this.#options = options
-    this.#kit = kit
+    this.#here = new RangeCopier(kit, this.#stop)
     const setup: CopySetup = { hashType: options.hashType, stop: this.#stop }
     for (let i = 0; i < lanes; i++) this.#lanes.push(new Lane(setup))
     this.#free = [...this.#lanes]
@@ -182,16 +182,13 @@ class Copier {
     copy: number,
     { start, end }: { start: number; end: number },
   ): Promise<string | null> {
-    const result =
-      end - start < SMALL || this.#lanes.length === 0
-        ? this.#here(source, copy, start, end)
-        : await this.#there({ source, copy, start, end })
+    const job = { source, copy, start, end }
+    const small = end - start < SMALL || this.#lanes.length === 0
+    const { digest, error } = small ? this.#here.copy(job) : await this.#there(job)
     this.bytes += end - start
-    if (result.error !== undefined) {
-      if (result.error.writing) throw full(result.error.code)
-      throw Object.assign(new Error(result.error.code), { code: result.error.code })
-    }
-    return result.digest
+    if (error === undefined) return digest
+    if (error.writing) throw full(error.code)
+    throw Object.assign(new Error(error.code), { code: error.code })
   }
 
   async #there(job: CopyJob): Promise<CopyResult> {
@@ -201,25 +198,6 @@ class Copier {
     if (take === undefined) this.#free.push(lane)
     else take(lane)
     return result
-  }
-
-  #here(source: number, copy: number, start: number, end: number): CopyResult {
-    const hasher = this.#kit.create()
-    for (let at = start; at < end;) {
-      const count = readSync(source, this.#buffer, 0, Math.min(this.#buffer.length, end - at), at)
-      if (count === 0) return { digest: null }
-      const bytes = this.#buffer.subarray(0, count)
-      hasher.update(bytes)
-      if (!this.#stopped()) {
-        try {
-          for (let put = 0; put < count;) put += writeSync(copy, bytes, put, count - put, at + put)
-        } catch (cause) {
-          throw full(String((cause as { code?: unknown }).code))
-        }
-      }
-      at += count
-    }
-    return { digest: hasher.hex() }
   }
 
   #stopped(): boolean {

@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process'
 import {
   closeSync,
   constants,
+  existsSync,
   mkdirSync,
   openSync,
   readFileSync,
@@ -19,6 +20,8 @@ const CREATE = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constan
 const DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW
 /** What a file and its directory entry take in a memory file system, roughly. */
 const ENTRY = 16 * 1024
+/** There if the kernel takes memory for files in larger pieces where it is told so: less to do for the copy, its end, and the program. */
+const HUGE = '/sys/kernel/mm/transparent_hugepage/shmem_enabled'
 
 /** The place as seen from inside. Made of synchronous steps only. */
 export class Showroom implements Destination {
@@ -42,7 +45,8 @@ export class Showroom implements Destination {
     const bytes = files.reduce((sum, { size }) => sum + (inMemory ? size : 0) + ENTRY, 1 << 20)
     if (inMemory) checkMemory(bytes)
     this.#below = openSync(place, DIRECTORY)
-    const options = `mode=0755,nosuid,nodev,size=${String(bytes)},nr_inodes=0`
+    const huge = existsSync(HUGE) ? 'huge=within_size,' : ''
+    const options = `${huge}mode=0755,nosuid,nodev,size=${String(bytes)},nr_inodes=0`
     this.#mount(['-t', 'tmpfs', '-o', options, 'zt4ai', place])
     this.#root = single ? place : join(place, name)
     if (!single) mkdirSync(this.#root, { mode: 0o755 })

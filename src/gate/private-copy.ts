@@ -62,7 +62,7 @@ const STAGE = fileURLToPath(
  * catches the moment before), the copier with the shell, and the shell becomes the program: one process, one exit status.
  */
 const SCRIPT = `[ "$PPID" = "$1" ] || exit 125
-NODE_OPTIONS= UV_THREADPOOL_SIZE=32 "$4" --pdeathsig KILL -- "$2" "$3" </dev/null || exit 125
+NODE_OPTIONS= "$4" --pdeathsig KILL -- "$2" "$3" </dev/null || exit 125
 shift 4
 exec "$@" 3<&- 4>&-`
 
