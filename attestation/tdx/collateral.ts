@@ -2,6 +2,7 @@
 import { AttestationError } from '../error.ts'
 import * as decode from '../lib/decode.ts'
 import { parseJson } from '../lib/json.ts'
+import type { JsonValue } from '../lib/json.ts'
 import { compareKeys, descending } from './order.ts'
 
 /** Larger collateral is refused unread. Genuine TCB info has up to 12 KB. */
@@ -166,8 +167,9 @@ const enclaveIdentity = decode.object({
  * @throws {AttestationError}
  */
 export function decodeTcbInfo(bytes: Uint8Array): TcbInfo {
-  const json = tcbInfo(parseJson(bytes, { maxBytes: MAX_COLLATERAL_JSON_BYTES }), '$.tcbInfo')
-  checkVersion(json.version, 3, 'tcbInfo')
+  const value = parseJson(bytes, { maxBytes: MAX_COLLATERAL_JSON_BYTES })
+  checkVersion(value, 3, 'tcbInfo')
+  const json = tcbInfo(value, '$.tcbInfo')
   const levels = descending(
     json.tcbLevels.map((level) => ({
       sgxComponents: level.tcb.sgxtcbcomponents,
@@ -212,11 +214,9 @@ export function decodeTcbInfo(bytes: Uint8Array): TcbInfo {
  * @throws {AttestationError}
  */
 export function decodeQeIdentity(bytes: Uint8Array): QeIdentity {
-  const json = enclaveIdentity(
-    parseJson(bytes, { maxBytes: MAX_COLLATERAL_JSON_BYTES }),
-    '$.enclaveIdentity',
-  )
-  checkVersion(json.version, 2, 'enclaveIdentity')
+  const value = parseJson(bytes, { maxBytes: MAX_COLLATERAL_JSON_BYTES })
+  checkVersion(value, 2, 'enclaveIdentity')
+  const json = enclaveIdentity(value, '$.enclaveIdentity')
   return {
     id: json.id,
     issueDate: json.issueDate,
@@ -275,7 +275,11 @@ function module(json: {
   }
 }
 
-function checkVersion(version: number, wanted: number, name: string): void {
+const versioned = decode.object({ version: decode.integer() }, { unknown: 'ignore' })
+
+/** Before anything else, because another version has other members. */
+function checkVersion(value: JsonValue, wanted: number, name: string): void {
+  const { version } = versioned(value, `$.${name}`)
   if (version !== wanted)
     throw new AttestationError(
       'UNSUPPORTED_VERSION',

@@ -128,12 +128,12 @@ export function converge(a: TcbStatus, b: TcbStatus): TcbStatus {
 
 /**
  * TDX 1.5 (Intel QVL 4.1.2.5.20): a TD that was launched on a module that is out of date, but runs on one that is not (after a TD-preserving
- * update), should be relaunched. Stricter than Intel: a module that runs now and is out of date or revoked is not hidden by a good launch.
+ * update), should be relaunched. Stricter than Intel: whatever the module that runs now needs is not hidden by a good launch.
  */
 export function relaunch(launch: TcbStatus, current: TcbStatus): TcbStatus {
   if (current === 'Revoked' || launch === 'Revoked') return 'Revoked'
   if (NEEDS[current].outOfDate) return converge(launch, current)
-  if (!NEEDS[launch].outOfDate) return launch
+  if (!NEEDS[launch].outOfDate) return converge(launch, current)
   return NEEDS[launch].configuration || NEEDS[current].configuration
     ? 'TDRelaunchAdvisedConfigurationNeeded'
     : 'TDRelaunchAdvised'
@@ -168,7 +168,10 @@ export function evaluateTcb(input: TcbInput): TcbEvaluation {
       ? null
       : evaluateModule(input, input.teeTcbSvn2, problems, ' (running now)')
 
-  const selected = [launch.platform, launch.module, qe].filter((level) => level !== null)
+  // what the running module lacks is open as well, also where the launch was good
+  const selected = [launch.platform, launch.module, now?.platform, now?.module, qe].filter(
+    (level) => level != null,
+  )
   const evaluation = {
     tcbDate:
       selected.length === 0

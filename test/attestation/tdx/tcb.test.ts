@@ -2,6 +2,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { PlatformLevel, QeIdentity, TcbInfo } from '../../../attestation/tdx/collateral.ts'
+import { decodeQeIdentity, decodeTcbInfo } from '../../../attestation/tdx/collateral.ts'
 import { descending } from '../../../attestation/tdx/order.ts'
 import { evaluateTcb, selectIsvLevel, selectPlatformLevel } from '../../../attestation/tdx/tcb.ts'
 import { converge, relaunch, TCB_STATUSES } from '../../../attestation/tdx/index.ts'
@@ -64,6 +65,8 @@ describe('converging statuses', () => {
     ['OutOfDate', 'OutOfDate', 'OutOfDate'],
     ['SWHardeningNeeded', 'UpToDate', 'SWHardeningNeeded'],
     ['UpToDate', 'OutOfDate', 'OutOfDate'],
+    ['UpToDate', 'SWHardeningNeeded', 'SWHardeningNeeded'],
+    ['SWHardeningNeeded', 'ConfigurationNeeded', 'ConfigurationAndSWHardeningNeeded'],
     ['UpToDate', 'Revoked', 'Revoked'],
     ['Revoked', 'UpToDate', 'Revoked'],
   ] as const satisfies readonly (readonly [TcbStatus, TcbStatus, TcbStatus])[])(
@@ -138,6 +141,41 @@ describe('selecting levels', () => {
     expect(selectIsvLevel(levels, 8)?.status).toBe('UpToDate')
     expect(selectIsvLevel(levels, 7)?.status).toBe('OutOfDate')
     expect(selectIsvLevel(levels, 5)).toBeUndefined()
+  })
+})
+
+describe('the module that runs now', () => {
+  it('brings its advisories and its date with it: accepting OutOfDate does not excuse what was never shown', () => {
+    const later = new Date('2026-05-01')
+    const levels = [
+      { ...isv(9, 'UpToDate'), tcbDate: later },
+      { ...isv(2, 'OutOfDate'), advisoryIds: ['INTEL-SA-09999'] },
+    ]
+    const identity = { id: 'TDX_01', ...MODULE, levels }
+    const good = { ...level(1, 1, [], 'UpToDate'), tcbDate: later }
+    const { tcbInfo, qeIdentity } = fc.sample(collateral, { numRuns: 1, seed: 1 })[0]!
+    const evaluation = evaluateTcb({
+      tcbInfo: { ...tcbInfo, levels: [good], tdxModuleIdentities: [identity] },
+      qeIdentity: { ...qeIdentity, levels: [{ ...isv(1, 'UpToDate'), tcbDate: later }] },
+      pck: platform(1, 1),
+      qeIsvSvn: 1,
+      teeTcbSvn: teeTcbSvn(9, 1),
+      teeTcbSvn2: teeTcbSvn(3, 1),
+    })
+    expect(evaluation).toMatchObject({ status: 'OutOfDate', current: 'OutOfDate' })
+    expect(evaluation.advisoryIds).toEqual(['INTEL-SA-09999'])
+    expect(evaluation.tcbDate).toEqual(DATE)
+  })
+})
+
+describe('another version of collateral', () => {
+  it('is called that, whatever members it has', () => {
+    const bytes = (value: object): Uint8Array => new TextEncoder().encode(JSON.stringify(value))
+    const version = expect.objectContaining({ code: 'UNSUPPORTED_VERSION' }) as Error
+    // TCB info of PCS version 3 has no id, and one member for each component
+    const tcb = { sgxtcbcomp01svn: 1, pcesvn: 1 }
+    expect(() => decodeTcbInfo(bytes({ version: 2, tcbLevels: [{ tcb }] }))).toThrow(version)
+    expect(() => decodeQeIdentity(bytes({ id: 'QE', version: 1, isvsvn: 5 }))).toThrow(version)
   })
 })
 
