@@ -1,11 +1,12 @@
 // The single owner of collecting endorsements: any mix of files, each known by its content and never by its name.
 import type { Endorsements, EventLog, NamedBytes, SignedJson } from '../endorsements.ts'
 import { AttestationError } from '../error.ts'
-import type { Certificate, Crl, JsonValue } from '../lib/index.ts'
+import type { Certificate, Crl, Decoder, JsonValue } from '../lib/index.ts'
 import {
   base64ToBytes,
   decode,
   hexToBytes,
+  joinLines,
   parseCertificate,
   parseCertificates,
   parseCrl,
@@ -37,13 +38,13 @@ interface Basket {
 
 function unknown(): never {
   throw new AttestationError('FORMAT_UNKNOWN', 'no endorsement in any known format', {
-    hint: 'known are certificates and revocation lists (PEM, DER), SNP certificate tables, Intel collateral as served or in the PCCS field names, CCEL tables and logs, dstack event logs, and zt4ai evidence files',
+    hint: 'known are certificates and revocation lists (PEM, DER, hex, base64), SNP certificate tables, the certificates that Azure’s metadata service gives, Intel collateral as served or in the PCCS field names, CCEL tables and logs, dstack event logs, and zt4ai evidence files',
   })
 }
 
 /**
  * Reads endorsements from any mix of files: certificates and chains (PEM, DER, URL-encoded header values), CRLs (DER, PEM, hex),
- * SNP certificate tables (auxblob), Intel TCB info and QE identity as served, collateral in the usual PCCS field names
+ * all of these in hex or base64, SNP certificate tables (auxblob), the answer of Azure's metadata service, Intel TCB info and QE identity as served, collateral in the usual PCCS field names
  * (QuoteCollateralV3), event logs (CCEL table and log, dstack), and our evidence file (of which the endorsements are taken).
  * Duplicates are dropped. Nothing is verified.
  * @throws AttestationError FORMAT_UNKNOWN and what the readers throw; `path` is the file's name
@@ -65,9 +66,10 @@ export function readEndorsements(files: readonly NamedBytes[]): Endorsements {
       readFile(bytes, basket)
     } catch (error) {
       if (!(error instanceof AttestationError)) throw error
-      const { code, hint } = error
+      const { code, hint, message, path } = error
       const more = hint === undefined ? {} : { hint }
-      throw new AttestationError(code, `${name}: ${error.message}`, {
+      const where = path === undefined || message.includes(path) ? '' : ` (${path})`
+      throw new AttestationError(code, `${name}: ${message}${where}`, {
         ...more,
         path: name,
         cause: error,
@@ -202,28 +204,49 @@ function readText(bytes: Uint8Array, basket: Basket): void {
   } catch {
     return unknown()
   }
-  const trimmed = trimBlanks(text)
-  if (trimmed.startsWith('{') || trimmed.startsWith('[')) {
+  const trimmed = trimBlanks(withoutNul(text))
+  if (/^[{["]/.test(trimmed)) {
     readJson(trimmed, basket)
     return
   }
-  if (trimmed.startsWith('-----BEGIN%20')) {
+  if (trimmed.startsWith(ENCODED_PEM)) {
     addCertificates(basket, readIssuerChain(trimmed))
     return
   }
   if (trimmed.includes('-----BEGIN ')) {
-    readPem(text, basket)
+    readPem(trimmed, basket)
     return
   }
-  if (/^[0-9a-fA-F]{8,}$/.test(trimmed)) {
-    readDer(hexToBytes(trimmed), basket)
+  const line = joinLines(trimmed)
+  if (/^[0-9a-fA-F]{8,}$/.test(line)) {
+    readDer(hexToBytes(line), basket)
     return
   }
-  return unknown()
+  const decoded = fromBase64(line)
+  // DER, JSON or PEM: what the base64 of a file holds that is known here
+  if (decoded === null || !WRAPPED.includes(decoded[0] ?? 0)) return unknown()
+  readFile(decoded, basket)
 }
 
+const ENCODED_PEM = '-----BEGIN%20'
+const WRAPPED: readonly number[] = [0x30, 0x7b, 0x2d]
+
+function fromBase64(text: string): Uint8Array | null {
+  try {
+    return base64ToBytes(text)
+  } catch {
+    return null
+  }
+}
+
+/** Intel's own library counts the NUL that ends a C string as part of the text. */
+function withoutNul(text: string): string {
+  return text.endsWith('\0') ? text.slice(0, -1) : text
+}
+
+/** Tools write names before a block (`openssl x509 -text`): text outside of blocks says nothing. */
 function readPem(text: string, basket: Basket): void {
-  for (const { label, bytes } of parsePemBlocks(text, { max: 64 })) {
+  for (const { label, bytes } of parsePemBlocks(text, { max: 64, preamble: true })) {
     if (label === 'CERTIFICATE') addCertificates(basket, [parseCertificate(bytes)])
     else if (label === 'X509 CRL') addCrls(basket, [parseCrl(bytes)])
     else throw new AttestationError('FORMAT_UNKNOWN', `a PEM block of kind ${label}`)
@@ -246,7 +269,9 @@ export function readIssuerChain(value: string): readonly Certificate[] {
 
 function readJson(text: string, basket: Basket): void {
   const { value, members } = parseJsonRaw(text, { maxBytes: MAX_EVIDENCE_FILE })
-  if (Array.isArray(value)) {
+  if (typeof value === 'string') {
+    readFile(utf8Encode(value), basket)
+  } else if (Array.isArray(value)) {
     if (!isEventArray(value)) unknown()
     basket.logs.push({ kind: 'dstack', text })
   } else if (isEvidenceFile(value)) {
@@ -262,6 +287,9 @@ function readJson(text: string, basket: Basket): void {
     basket.qeIdentities.push(served(value, members, 'enclaveIdentity'))
   } else if (members.has('tcb_info') || members.has('qe_identity')) {
     readCollateral(value, members, basket)
+  } else if (members.has('vcekCert')) {
+    const { vcekCert, certificateChain } = azure(value, '$')
+    for (const chain of [vcekCert, certificateChain]) addCertificates(basket, readChain(chain))
   } else if (members.has('event_log')) {
     readDstack(value, members, basket)
   } else {
@@ -281,18 +309,39 @@ function served(
 }
 
 const pem = decode.string({ max: 1 << 20 })
+/** What Azure's metadata service (THIM, `/metadata/THIM/amd/certification`) gives a guest: its VCEK, and ASK and ARK, as PEM. */
+const azure = decode.object({ vcekCert: pem, certificateChain: pem }, { unknown: 'ignore' })
+
+const octets = decode.array(decode.integer({ min: 0, max: 255 }), { max: 4 << 20 })
+/** Hex, or the JSON array of numbers that serde makes of bytes. */
+const signature: Decoder<Uint8Array> = (value, path) => {
+  if (!Array.isArray(value)) return decode.hex({ length: 64 })(value, path)
+  const bytes = octets(value, path)
+  if (bytes.length === 64) return Uint8Array.from(bytes)
+  throw new AttestationError('FORMAT_INVALID', `${path}: must be 64 bytes`, { path })
+}
+const list: Decoder<string | Uint8Array> = (value, path) =>
+  Array.isArray(value) ? Uint8Array.from(octets(value, path)) : pem(value, path)
+
+/** A chain as text: PEM, or the same URL-encoded, as it stands in a header. */
+function readChain(text: string): readonly Certificate[] {
+  const chain = trimBlanks(withoutNul(text))
+  return chain.startsWith(ENCODED_PEM)
+    ? readIssuerChain(chain)
+    : parseCertificates(utf8Encode(chain))
+}
 /** The fields of Intel's quote verification collateral as PCCS clients write them down (for example Phala's QuoteCollateralV3). */
 const collateral = decode.object(
   {
     pck_crl_issuer_chain: decode.optional(pem),
-    root_ca_crl: decode.optional(pem),
-    pck_crl: decode.optional(pem),
+    root_ca_crl: decode.optional(list),
+    pck_crl: decode.optional(list),
     tcb_info_issuer_chain: decode.optional(pem),
     tcb_info: decode.optional(decode.any()),
-    tcb_info_signature: decode.optional(decode.hex({ length: 64 })),
+    tcb_info_signature: decode.optional(signature),
     qe_identity_issuer_chain: decode.optional(pem),
     qe_identity: decode.optional(decode.any()),
-    qe_identity_signature: decode.optional(decode.hex({ length: 64 })),
+    qe_identity_signature: decode.optional(signature),
     pck_certificate_chain: decode.optional(decode.any()),
   },
   { unknown: 'ignore' },
@@ -310,12 +359,11 @@ function readCollateral(
     fields.qe_identity_issuer_chain,
     fields.pck_certificate_chain,
   ]) {
-    if (typeof chain === 'string' && chain !== '') {
-      addCertificates(basket, parseCertificates(utf8Encode(chain)))
-    }
+    if (typeof chain === 'string' && chain !== '') addCertificates(basket, readChain(chain))
   }
   for (const crl of [fields.root_ca_crl, fields.pck_crl]) {
-    if (crl !== undefined) addCrls(basket, [readCrlText(crl)])
+    if (crl !== undefined)
+      addCrls(basket, [typeof crl === 'string' ? readCrlText(crl) : parseCrl(crl)])
   }
   const statement = (
     name: 'tcb_info' | 'qe_identity',
@@ -324,7 +372,7 @@ function readCollateral(
   ): SignedJson[] => {
     const given = fields[name]
     if (given === undefined) return []
-    const raw = typeof given === 'string' ? utf8Encode(given) : members.get(name)
+    const raw = typeof given === 'string' ? utf8Encode(withoutNul(given)) : members.get(name)
     if (raw === undefined) return []
     if (signature !== undefined) return [{ raw, signature }]
     // Intel's own library puts the whole answer of the service into this field
@@ -339,9 +387,9 @@ function readCollateral(
 
 /** A CRL as text: hex of the DER, PEM, or base64 of the DER. */
 function readCrlText(text: string): Crl {
-  const trimmed = trimBlanks(text)
+  const trimmed = trimBlanks(withoutNul(text))
   if (trimmed.startsWith('-----BEGIN ')) {
-    const [block, extra] = parsePemBlocks(text, { max: 1 })
+    const [block, extra] = parsePemBlocks(trimmed, { max: 1 })
     if (block?.label !== 'X509 CRL' || extra !== undefined) unknown()
     return parseCrl(block.bytes)
   }

@@ -1,19 +1,23 @@
 // The single owner of telling evidence formats apart, by content alone, and of taking the report or quote out of its container.
-import type { Endorsements } from '../endorsements.ts'
+import type { Endorsements, EventLog } from '../endorsements.ts'
 import { NO_ENDORSEMENTS } from '../endorsements.ts'
 import { AttestationError } from '../error.ts'
 import type { Evidence } from '../evidence.ts'
 import {
   base64ToBytes,
+  base64UrlToBytes,
   decode,
   equalBytes,
   hexToBytes,
   isZero,
+  joinLines,
   parseJson,
   Reader,
   trimBlanks,
   utf8Decode,
+  utf8Encode,
 } from '../lib/index.ts'
+import type { JsonObject, JsonValue } from '../lib/index.ts'
 import {
   decodeEvidenceFile,
   isEvidenceFile,
@@ -33,20 +37,31 @@ const byteArray = decode.array(decode.integer({ min: 0, max: 255 }), { max: MAX_
 
 /**
  * Takes the evidence out of whatever it came in: a raw SNP report (also configfs-tsm's outblob), an extended report with its
- * certificate table, the response of the guest's ioctl (MSG_REPORT_RSP), an SGX or TDX quote, either of these as hex, base64 or
- * JSON byte array, or our own evidence file. Nothing is authenticated, and the report or quote itself is not parsed here.
+ * certificate table, the response of the guest's ioctl (MSG_REPORT_RSP), an SGX or TDX quote, either of these as hex, base64(url) or
+ * JSON byte array, a quote in the JSON answer of a guest agent, or our own evidence file. Nothing is authenticated, and the report or quote itself is not parsed here.
  * @throws AttestationError FORMAT_UNKNOWN if it is none of these; TRUNCATED, TRAILING_DATA, FORMAT_INVALID, TOO_LARGE
  */
 export function readEvidence(input: Uint8Array): Evidence {
   if (input.length > MAX_EVIDENCE_FILE) {
     throw new AttestationError('TOO_LARGE', `evidence larger than ${MAX_EVIDENCE_FILE} bytes`)
   }
-  return readBinary(input) ?? readText(input) ?? unknown()
+  return readBinary(input) ?? readText(input) ?? unknown(input)
 }
 
-function unknown(): never {
+/** Azure's HCL report, from the vTPM: header of 32 bytes, report, and what its report data are the hash of. */
+const HCL = Buffer.from('HCLA')
+
+function unknown(input: Uint8Array): never {
+  if (equalBytes(input.subarray(0, HCL.length), HCL))
+    throw new AttestationError(
+      'FORMAT_UNKNOWN',
+      'this is an Azure HCL report, not evidence alone',
+      {
+        hint: `give the hardware's report in it alone (for SEV-SNP: ${REPORT_SIZE} bytes from offset 32); what its report data bind, the keys of the vTPM, is not judged`,
+      },
+    )
   throw new AttestationError('FORMAT_UNKNOWN', 'this is no evidence in any known format', {
-    hint: 'known are SNP reports (raw, extended, ioctl response), TDX and SGX quotes, each also as hex, base64 or JSON byte array, and zt4ai evidence files',
+    hint: 'known are SNP reports (raw, extended, ioctl response), TDX and SGX quotes, each also as hex, base64 or JSON byte array, quotes in the answer of a guest agent, and zt4ai evidence files',
   })
 }
 
@@ -81,7 +96,13 @@ function readReport(bytes: Uint8Array): Evidence {
   if (rest.length === 0) return snp(report, 'SNP report', NO_ENDORSEMENTS)
   // too short for one entry and the last one, or without a first entry: not a table but something that was appended
   if (rest.length < 48 || isZero(rest.subarray(0, 24))) {
-    throw new AttestationError('TRAILING_DATA', `${rest.length} bytes follow after the SNP report`)
+    throw new AttestationError(
+      'TRAILING_DATA',
+      `${rest.length} bytes follow after the SNP report`,
+      {
+        hint: `a report has ${REPORT_SIZE} bytes: give it without the buffer around it`,
+      },
+    )
   }
   const { certificates, crls } = parseCertificateTable(rest)
   return snp(report, 'extended SNP report', { ...NO_ENDORSEMENTS, certificates, crls })
@@ -131,36 +152,74 @@ function readText(bytes: Uint8Array): Evidence | undefined {
   } catch {
     return undefined
   }
-  if (text.startsWith('{') || text.startsWith('[')) return readJson(text)
-  const line = joined(text)
-  const wrapped = fromHex(line) ?? fromBase64(line)
+  if (/^[{["]/.test(text)) return readJson(text)
+  const line = joinLines(text)
+  const wrapped = unwrap(line)
   const found = wrapped === undefined ? undefined : readBinary(wrapped.bytes)
   return found === undefined || wrapped === undefined
     ? undefined
     : { ...found, form: `${found.form}, as ${wrapped.form}` }
 }
 
-/** Text as `base64` and `xxd -p` break it: lines of one width, of which the last may be shorter. Anything else stays as it is, and is refused. */
-function joined(text: string): string {
-  const lines = text.split(/\r?\n/)
-  const width = lines[0]?.length ?? 0
-  const even = lines.every((line, index) =>
-    index === lines.length - 1 ? line.length <= width : line.length === width,
-  )
-  return even && width >= 16 ? lines.join('') : text
-}
-
 function readJson(text: string): Evidence | undefined {
   const value = parseJson(text, { maxBytes: MAX_EVIDENCE_FILE })
   if (isEvidenceFile(value)) return decodeEvidenceFile(value)
+  if (typeof value === 'string') return readText(utf8Encode(value))
+  if (decode.isObject(value)) return 'quote' in value ? readAnswer(value) : undefined
   if (!Array.isArray(value)) return undefined
   const found = readBinary(Uint8Array.from(byteArray(value, '$')))
   return found === undefined ? undefined : { ...found, form: `${found.form}, as JSON byte array` }
 }
 
+const quoteText = decode.string({ max: MAX_EVIDENCE_FILE })
+const answer = decode.object(
+  {
+    quote: quoteText,
+    event_log: decode.optional(decode.any()),
+    cc_eventlog: decode.optional(decode.any()),
+  },
+  { unknown: 'ignore' },
+)
+
+/**
+ * A quote as a guest's agent answers with it: `{"quote": …}` alone (Azure's metadata service), with `event_log` (dstack: the events, or the same as text), or with
+ * `cc_eventlog` (Confidential Containers: a CCEL log as base64). What else the answer says is signed by nobody.
+ */
+function readAnswer(value: JsonObject): Evidence | undefined {
+  const fields = answer(value, '$')
+  const wrapped = unwrap(fields.quote)
+  const found = wrapped === undefined ? undefined : readBinary(wrapped.bytes)
+  if (found === undefined || wrapped === undefined || found.platform === 'sev-snp') return undefined
+  const { event_log: events, cc_eventlog: ccel } = fields
+  const eventLogs: EventLog[] = []
+  if (some(events))
+    eventLogs.push({
+      kind: 'dstack',
+      text: typeof events === 'string' ? events : JSON.stringify(events),
+    })
+  if (some(ccel)) eventLogs.push({ kind: 'ccel', data: base64(ccel, '$.cc_eventlog') })
+  return {
+    ...found,
+    form: `${found.form}, as ${wrapped.form} in JSON`,
+    endorsements: { ...found.endorsements, eventLogs },
+  }
+}
+
+const base64 = decode.base64({ max: MAX_EVIDENCE_FILE })
+
+/** An answer without a log leaves the member out, or empty. */
+function some(log: JsonValue | undefined): log is JsonValue {
+  const none = log === undefined || log === null || log === '' || log === '[]'
+  return !none && !(Array.isArray(log) && log.length === 0)
+}
+
 interface Wrapped {
   readonly bytes: Uint8Array
   readonly form: string
+}
+
+function unwrap(text: string): Wrapped | undefined {
+  return fromHex(text) ?? fromBase64(text)
 }
 
 function fromHex(text: string): Wrapped | undefined {
@@ -172,9 +231,13 @@ function fromHex(text: string): Wrapped | undefined {
 }
 
 function fromBase64(text: string): Wrapped | undefined {
-  try {
-    return { bytes: base64ToBytes(text), form: 'base64' }
-  } catch {
-    return undefined
+  const readers = { base64: base64ToBytes, base64url: base64UrlToBytes }
+  for (const [form, read] of Object.entries(readers)) {
+    try {
+      return { bytes: read(text), form }
+    } catch {
+      // the other alphabet may fit
+    }
   }
+  return undefined
 }

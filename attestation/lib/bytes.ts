@@ -139,6 +139,18 @@ export function trimBlanks(text: string): string {
   return text.slice(from, to)
 }
 
+/**
+ * Text as `base64` and `xxd -p` break it, on one line: lines of one width, of which the last may be shorter. Anything else stays as it is, for the decoder to refuse.
+ */
+export function joinLines(text: string): string {
+  const lines = text.split(/\r?\n/)
+  const width = lines[0]?.length ?? 0
+  const even = lines.every((line, index) =>
+    index === lines.length - 1 ? line.length <= width : line.length === width,
+  )
+  return even && width >= 16 ? lines.join('') : text
+}
+
 /** SHA-256, 32 bytes. */
 export function sha256(bytes: Uint8Array): Uint8Array {
   return plain(hash('sha256', bytes, 'buffer'))

@@ -9,6 +9,7 @@ export {
   equalBytes,
   hexToBytes,
   isZero,
+  joinLines,
   sha256,
   sha256Hex,
   trimBlanks,

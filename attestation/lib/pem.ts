@@ -19,6 +19,9 @@ export interface PemOptions {
 const MAX_TEXT = 4 << 20
 const BEGIN = /^-----BEGIN ([A-Z0-9][A-Z0-9 ]{0,40})-----$/
 
+/** Chains that were put together without a line end between them, as some services do: the only place where one may be missing. */
+const JOINED = /(-----END [A-Z0-9 ]{1,41}-----)(?=-----BEGIN )/g
+
 function invalid(message: string, line: number): never {
   throw new AttestationError('FORMAT_INVALID', `PEM line ${line}: ${message}`, {
     path: `line ${line}`,
@@ -36,7 +39,7 @@ export function parsePemBlocks(text: string, options: PemOptions = {}): readonly
   const blocks: PemBlock[] = []
   let label: string | undefined
   let body: string[] = []
-  const lines = text.split('\n')
+  const lines = text.replace(JOINED, '$1\n').split('\n')
   for (const [index, raw] of lines.entries()) {
     const line = raw.endsWith('\r') ? raw.slice(0, -1) : raw
     if (label === undefined) {
@@ -47,7 +50,7 @@ export function parsePemBlocks(text: string, options: PemOptions = {}): readonly
         }
         label = begin[1]
         body = []
-      } else if (line !== '' && (!preamble || line.startsWith('-----'))) {
+      } else if (line !== '' && (!preamble || line.includes('-----'))) {
         invalid('text outside of a block', index + 1)
       }
     } else if (line === `-----END ${label}-----`) {

@@ -169,6 +169,54 @@ describe('readEvidence', () => {
     expect(() => readEvidence(utf8Encode(text))).toThrow(AttestationError),
   )
 
+  it.runIf(haveShared)('takes a quote out of the answer of a guest agent, with its log', () => {
+    const quote = read('tdx/v4-uptodate/quote.bin')
+    const bytes = (value: unknown): Uint8Array => utf8Encode(JSON.stringify(value))
+    const url = Buffer.from(quote).toString('base64url')
+    const events = [{ imr: 3, event_type: 134217729, digest: '', event: 'a', event_payload: '' }]
+    const dstack = [{ kind: 'dstack', text: JSON.stringify(events) }]
+    for (const [value, eventLogs] of [
+      [bytesToHex(quote), []],
+      [bytesToBase64(quote), []],
+      [{ quote: url }, []],
+      [{ quote: bytesToBase64(quote), cc_eventlog: null }, []],
+      [{ quote: bytesToBase64(quote), cc_eventlog: 'AQID' }, [{ kind: 'ccel', data: [1, 2, 3] }]],
+      [{ quote: bytesToHex(quote), event_log: '[]', report_data: '00', vm_config: '' }, []],
+      [{ quote: `0x${bytesToHex(quote)}`, event_log: JSON.stringify(events) }, dstack],
+      [{ quote: bytesToHex(quote), event_log: events }, dstack],
+    ] as const) {
+      const found = readEvidence(bytes(value))
+      expect([found.platform, bytesToHex(found.raw)]).toEqual(['tdx', bytesToHex(quote)])
+      const logs = found.endorsements.eventLogs.map((log) =>
+        log.kind === 'ccel' ? { ...log, data: [...log.data] } : log,
+      )
+      expect(logs).toEqual(eventLogs)
+    }
+    expect(readEvidence(utf8Encode(url)).form).toBe('TDX quote v4, as base64url')
+    expect(code(() => readEvidence(bytes({ quote: 'x' })))).toBe('FORMAT_UNKNOWN')
+    expect(code(() => readEvidence(bytes({ quote: bytesToHex(report) })))).toBe('FORMAT_UNKNOWN')
+    expect(code(() => readEvidence(bytes({ quote: 7 })))).toBe('FORMAT_INVALID')
+    const twice = `{"quote":"${url}","quote":"${url}"}`
+    expect(code(() => readEvidence(utf8Encode(twice)))).toBe('FORMAT_INVALID')
+  })
+
+  it('says what an Azure HCL report is, and what to do with bytes behind a report', () => {
+    const hcl = Buffer.concat([Buffer.from('HCLA'), Buffer.alloc(28), report, Buffer.alloc(1400)])
+    expect(() => readEvidence(new Uint8Array(hcl))).toThrow(
+      expect.objectContaining({
+        code: 'FORMAT_UNKNOWN',
+        message: expect.stringContaining('HCL') as string,
+        hint: expect.stringContaining('offset 32') as string,
+      }) as Error,
+    )
+    expect(() => readEvidence(extended(new Uint8Array(2912)))).toThrow(
+      expect.objectContaining({
+        code: 'TRAILING_DATA',
+        hint: expect.stringContaining('1184') as string,
+      }) as Error,
+    )
+  })
+
   it('does not guess a platform for a quote of unknown type', () => {
     const quote = Buffer.alloc(64)
     quote.set([4, 0, 2, 0, 0x82])
@@ -460,6 +508,54 @@ describe.runIf(haveShared)('readEndorsements', () => {
         readEndorsements(named('tdx/v5-td15/tcb-info-response.json')).tcbInfos,
       )
     }
+  })
+
+  it('reads collateral as other tools write it: encoded chains, C strings, arrays of bytes', () => {
+    const path = 'tdx/v4-uptodate/collateral.json'
+    const json = JSON.parse(readFileSync(shared(`recorded/${path}`), 'utf8')) as Record<
+      string,
+      string
+    >
+    const plain = readEndorsements(named(path))
+    const chains = ['pck_crl_issuer_chain', 'tcb_info_issuer_chain', 'qe_identity_issuer_chain']
+    const change = (names: readonly string[], to: (text: string) => unknown): void => {
+      const changed = Object.fromEntries(names.map((name) => [name, to(json[name] ?? '')]))
+      const bytes = utf8Encode(JSON.stringify({ ...json, ...changed }))
+      const found = readEndorsements([{ name: 'c', bytes }])
+      expect({ ...found, inputs: [] }).toEqual({ ...plain, inputs: [] })
+    }
+    change(chains, encodeURIComponent)
+    change([...chains, 'tcb_info', 'qe_identity', 'root_ca_crl'], (text) => `${text}\0`)
+    change(chains, (text) =>
+      text.replace(/-----END CERTIFICATE-----\n(?=-)/g, '-----END CERTIFICATE-----'),
+    )
+    change(['root_ca_crl', 'pck_crl', 'tcb_info_signature', 'qe_identity_signature'], (text) => [
+      ...Buffer.from(text, 'hex'),
+    ])
+    const wrong = utf8Encode(JSON.stringify({ ...json, qe_identity_signature: 'zz' }))
+    expect(() => readEndorsements([{ name: 'c', bytes: wrong }])).toThrow(
+      /c: this is not hex.*\$\.qe_identity_signature/,
+    )
+    const short = JSON.stringify({ ...json, tcb_info_signature: [1, 2, 3] })
+    expect(code(() => readEndorsements([{ name: 'c', bytes: utf8Encode(short) }]))).toBe(
+      'FORMAT_INVALID',
+    )
+  })
+
+  it('reads what Azure’s metadata service gives, base64 of what is known, and text around PEM', () => {
+    const count = (text: string): number =>
+      readEndorsements([{ name: 'f', bytes: utf8Encode(text) }]).certificates.length
+    const vcek = Buffer.from(read('snp/genoa-v3/vcek.pem')).toString()
+    const chain = Buffer.from(read('snp/ca/genoa-ask-ark-asvk.pem')).toString()
+    const answer = JSON.stringify({ vcekCert: vcek, tcbm: '54', certificateChain: chain })
+    expect(count(answer)).toBe(4)
+    expect(count(Buffer.from(answer).toString('base64'))).toBe(4)
+    expect(count(Buffer.from(read('snp/genoa-19a0-v5/vcek.der')).toString('base64'))).toBe(1)
+    expect(count(JSON.stringify(vcek))).toBe(1)
+    expect(count(vcek.trimEnd() + chain)).toBe(4)
+    expect(count(`subject=CN = SEV-VCEK\n${vcek}  \n\0`)).toBe(1)
+    expect(() => count(`${vcek}${vcek.replace(/^/gm, '  ')}`)).toThrow(coded('FORMAT_INVALID'))
+    expect(() => count('AAAA')).toThrow(coded('FORMAT_UNKNOWN'))
   })
 
   it('says which file it could not read', () => {
