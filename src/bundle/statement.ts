@@ -74,9 +74,12 @@ export function decodeStatement(payload: Uint8Array | string): Statement {
 /**
  * The manifest that a statement signs. Never throws: everything that is wrong comes back as problems.
  * `oldForm` says that the statement must be release 0.2.0's, because the signature is over that release's encoding, which goes with its
- * predicates and with no other.
+ * predicates and with no other; where no signature is looked at, the predicate says it.
  */
-export function decodeManifest(from: Statement, oldForm: boolean): ManifestResult {
+export function decodeManifest(
+  from: Statement,
+  oldForm = isOldForm(from.predicateType),
+): ManifestResult {
   const problems: Record<Part, Problem[]> = {
     statement: [],
     serialization: [],

@@ -4,7 +4,7 @@ import { modelBinding } from '../../attestation/index.ts'
 import { bytesToBase64, bytesToHex, hexToBytes } from '../../attestation/lib/index.ts'
 import { decodeBundle } from '../bundle/bundle.ts'
 import { defaultSignature, readSignature } from '../bundle/location.ts'
-import { decodeManifest, decodeStatement, isOldForm } from '../bundle/statement.ts'
+import { decodeManifest, decodeStatement } from '../bundle/statement.ts'
 import { ZtError } from '../error.ts'
 import { readNonce, spkiDigest } from './admit.ts'
 import { readText } from './options.ts'
@@ -84,7 +84,7 @@ export function readDigest({
   if (bytes === null)
     throw new ZtError('SIGNATURE_NOT_FOUND', 'there is no signature here', { path: place })
   const statement = decodeStatement(decodeBundle(bytes).envelope.payload)
-  const { manifest } = decodeManifest(statement, isOldForm(statement.predicateType))
+  const { manifest } = decodeManifest(statement)
   if (manifest !== null) return manifest.root
   throw new ZtError('MANIFEST_INVALID', 'the signature does not list files soundly', {
     path: place,

@@ -25,7 +25,7 @@ import {
   type JsonValue,
 } from '../../attestation/lib/index.ts'
 import { decodeBundle, MAX_BUNDLE, type Bundle } from '../bundle/bundle.ts'
-import { decodeManifest, decodeStatement, isOldForm } from '../bundle/statement.ts'
+import { decodeManifest, decodeStatement } from '../bundle/statement.ts'
 import { ZtError } from '../error.ts'
 import { readReplay } from '../gate/replay.ts'
 import { readVerdict } from '../gate/read-verdict.ts'
@@ -164,7 +164,7 @@ function describeBundle(bundle: Bundle): Description {
       rows: [...rows, ['values', JSON.stringify(predicate)]],
     }
   }
-  const { manifest, problems } = decodeManifest(statement, isOldForm(statement.predicateType))
+  const { manifest, problems } = decodeManifest(statement)
   if (manifest === null) {
     const found = Object.values(problems).flat()
     if (found.some(({ code }) => code === 'PREDICATE_TYPE'))

@@ -12,7 +12,7 @@ import {
 import { bytesToHex, parseCertificate, utf8Encode } from '../../attestation/lib/index.ts'
 import { shownName } from '../model/name.ts'
 import { decodeBundle } from '../bundle/bundle.ts'
-import { decodeManifest, decodeStatement, OLD_PREDICATE_TYPE } from '../bundle/statement.ts'
+import { decodeManifest, decodeStatement } from '../bundle/statement.ts'
 import { ZtError } from '../error.ts'
 import { decodePolicy } from '../policy/decode.ts'
 import { explainPolicy, type Paragraph } from '../policy/explain.ts'
@@ -207,7 +207,7 @@ function runInit(options: InitOptions): void {
 function readSignature(file: string): SignatureAtHand {
   const bundle = decodeBundle(readBytes(file))
   const statement = decodeStatement(bundle.envelope.payload)
-  const { manifest } = decodeManifest(statement, statement.predicateType === OLD_PREDICATE_TYPE)
+  const { manifest } = decodeManifest(statement)
   if (manifest === null)
     throw new ZtError('MANIFEST_INVALID', 'this is not the signature of a model', { path: file })
   const { material } = bundle

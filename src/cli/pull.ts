@@ -132,10 +132,7 @@ async function judgeOf(
 /** True if the bundle is over exactly this list. That its signature holds was found out before. */
 function signs(bundle: Uint8Array, manifest: Manifest): boolean {
   try {
-    const found = decodeManifest(
-      decodeStatement(decodeBundle(bundle).envelope.payload),
-      false,
-    ).manifest
+    const found = decodeManifest(decodeStatement(decodeBundle(bundle).envelope.payload)).manifest
     return JSON.stringify(found) === JSON.stringify(manifest)
   } catch {
     return false // a bundle over something else

@@ -7,7 +7,7 @@ import { decodeBundle } from '../bundle/bundle.ts'
 import { defaultSignature, inModel, readSignature } from '../bundle/location.ts'
 import { decodeManifest, decodeStatement, PREDICATE_TYPE } from '../bundle/statement.ts'
 import { ZtError } from '../error.ts'
-import { compareModel } from '../model/compare.ts'
+import { compareModel, unsignedDefaults } from '../model/compare.ts'
 import type { Manifest } from '../model/manifest.ts'
 import { packTar } from '../model/pack.ts'
 import { hashFiles } from '../model/pool.ts'
@@ -129,7 +129,7 @@ async function run(model: string, to: string, options: Options): Promise<void> {
 
 /** The list that the signature names. Nothing is decided by it here: it says which files to push, and they are compared with it. */
 function readManifest(bundle: Uint8Array): Manifest {
-  const { manifest } = decodeManifest(decodeStatement(decodeBundle(bundle).envelope.payload), false)
+  const { manifest } = decodeManifest(decodeStatement(decodeBundle(bundle).envelope.payload))
   if (manifest === null)
     throw new ZtError('MANIFEST_INVALID', 'the signature is not one over a model')
   return manifest
@@ -141,7 +141,11 @@ async function signedFiles(
   ignorePaths: readonly string[],
 ): Promise<{ file: PushedFile; path: string }[]> {
   const { allowSymlinks, ignorePaths: left = [] } = manifest.serialization
-  const walk = await walkModel(model, { allowSymlinks, ignorePaths: [...ignorePaths, ...left] })
+  const walk = await walkModel(model, {
+    allowSymlinks,
+    defaultIgnores: false,
+    ignorePaths: [...unsignedDefaults(manifest), ...ignorePaths, ...left],
+  })
   const digests = await layerDigests(walk, manifest)
   return walk.files.map((found) => {
     const path = resolve(walk.root, found.source)

@@ -4,7 +4,7 @@ import { basename } from 'node:path'
 import type { NamedBytes } from '../../attestation/index.ts'
 import { defaultSignature, inModel, readSignature, SIGNATURE_NAME } from '../bundle/location.ts'
 import { ZtError } from '../error.ts'
-import { compareFound, type Comparison } from '../model/compare.ts'
+import { compareFound, unsignedDefaults, type Comparison } from '../model/compare.ts'
 import type { HashedFile, Manifest } from '../model/manifest.ts'
 import { Anchor } from '../model/open.ts'
 import { hashFiles, type HashOptions, type HashOutcome } from '../model/pool.ts'
@@ -78,13 +78,16 @@ class Archive {
 
   async compare(manifest: Manifest, { signal }: CompareRequest): Promise<FilesFact> {
     const { hashType, shardSize, allowSymlinks, ignorePaths } = manifest.serialization
-    const key = JSON.stringify([hashType, shardSize ?? 0, allowSymlinks, ignorePaths ?? []])
+    const defaults = unsignedDefaults(manifest)
+    const parameters = [hashType, shardSize ?? 0, allowSymlinks, ignorePaths ?? [], defaults]
+    const key = JSON.stringify(parameters)
     const reading =
       this.#read.get(key) ??
       hashTar(readTar(this.#path), {
         hashType,
         allowSymlinks,
-        ignorePaths: this.#ignorePaths,
+        defaultIgnores: false,
+        ignorePaths: [...defaults, ...this.#ignorePaths],
         // a file of this name; a directory of it is the model's
         ownSignature: SIGNATURE_NAME,
         reportIgnored: ignorePaths ?? [],
@@ -140,7 +143,8 @@ class Disk {
     const { serialization } = manifest
     const walk = await walkModel(this.#path, {
       allowSymlinks: serialization.allowSymlinks,
-      ignorePaths: this.#ignorePaths,
+      defaultIgnores: false,
+      ignorePaths: [...unsignedDefaults(manifest), ...this.#ignorePaths],
       reportIgnored: serialization.ignorePaths ?? [],
       ...(request.signal === undefined ? {} : { signal: request.signal }),
     })

@@ -6,7 +6,7 @@ import { fail, instant, pass, reasonOf, skip, under } from './check.ts'
 import type { FilesFact, SignatureFact } from './facts.ts'
 import { formatDuration } from './match.ts'
 import type { ResolvedPolicy, Rule } from './policy.ts'
-import { identityOf, isSigner, signerInWords } from './signer.ts'
+import { isSigner, marksOf, signerInWords } from './signer.ts'
 
 /** The predicate of a signature over a registry's manifest (cosign 3; its subject's digest is the manifest's). */
 export const MANIFEST_SIGNATURE_TYPE = 'https://sigstore.dev/cosign/sign/v1'
@@ -22,7 +22,8 @@ export interface SignersFinding {
 
 interface Counted {
   readonly name: string
-  readonly identity: string
+  /** Who it is: the same for all that share a key or a name. */
+  readonly person: string
   readonly fact: SignatureFact
   readonly signer: Signer
 }
@@ -37,13 +38,16 @@ export function checkSigners(
 ): SignersFinding {
   const wanted = [...rule.signedBy.allOf, ...rule.signedBy.anyOf]
   const attempts = facts.filter(({ signer }) => wanted.includes(signer))
-  const counted: Counted[] = []
-  for (const fact of attempts) {
+  const covering = attempts.flatMap((fact) => {
     const signer = fact.result.authenticated?.signer
-    if (signer === undefined || target === null || !covers(fact, target)) continue
-    if (isSigner(resolved, fact.signer, signer))
-      counted.push({ name: fact.signer, identity: identityOf(signer), fact, signer })
-  }
+    if (signer === undefined || target === null || !covers(fact, target)) return []
+    return isSigner(resolved, fact.signer, signer) ? [{ name: fact.signer, fact, signer }] : []
+  })
+  const personOf = people(covering.map(({ signer }) => marksOf(signer)))
+  const counted: readonly Counted[] = covering.map((one) => ({
+    ...one,
+    person: personOf(marksOf(one.signer)),
+  }))
   if (!satisfied(rule, counted)) {
     const checks: Check[] = [
       onlyPeopleMissing(rule, counted)
@@ -150,20 +154,20 @@ function hashOf(fact: SignatureFact): Manifest['serialization']['hashType'] {
 }
 
 /**
- * All of `all-of`, and enough of `any-of`: different signers, each a different person. One key under two names counts once, and so do two
- * people under one name (`any-identity`).
+ * All of `all-of`, and enough of `any-of`: different signers, each a different person. One key under two names counts once, also where one
+ * of them has a certificate for it, and so do two people under one name (`any-identity`).
  */
 function satisfied(
   { signedBy: { allOf, anyOf, threshold } }: Rule,
   counted: readonly Counted[],
 ): boolean {
-  const people = new Map<string, Set<string>>()
-  for (const { name, identity } of counted)
-    people.set(name, (people.get(name) ?? new Set<string>()).add(identity))
+  const behind = new Map<string, Set<string>>()
+  for (const { name, person } of counted)
+    behind.set(name, (behind.get(name) ?? new Set<string>()).add(person))
   const taken = new Map<string, string>()
   // The most pairs of a signer and a person that share neither (a matching, by augmenting paths): who has a place keeps one.
   const place = (name: string, seen = new Set<string>()): boolean =>
-    [...(people.get(name) ?? [])].some((person) => {
+    [...(behind.get(name) ?? [])].some((person) => {
       if (seen.has(person)) return false
       seen.add(person)
       const other = taken.get(person)
@@ -174,6 +178,18 @@ function satisfied(
   return (
     allOf.every((name) => place(name)) && anyOf.filter((name) => place(name)).length >= threshold
   )
+}
+
+/** Gives those who share a mark, or are joined by others who do, the same name. */
+function people(marks: readonly (readonly string[])[]): (marks: readonly string[]) => string {
+  const joined = new Map<string, string>()
+  const top = (mark: string): string => {
+    const above = joined.get(mark)
+    return above === undefined ? mark : top(above)
+  }
+  for (const [first = '', ...others] of marks)
+    for (const other of others) if (top(other) !== top(first)) joined.set(top(other), top(first))
+  return ([first = '']) => top(first)
 }
 
 /** True if the signers would do, were each of them another person. */

@@ -20,12 +20,12 @@ export function isSigner(resolved: ResolvedPolicy, name: string, signer: Signer)
   return identity === null || signer.identities.length === 0 || signer.identities.includes(identity)
 }
 
-/** Who it is, for counting: one key under two names is one. */
-export function identityOf(signer: Signer): string {
-  if (signer.kind === 'key') return `key ${signer.spkiSha256}`
-  if (signer.kind === 'keyless') return `keyless ${signer.issuer} ${signer.identity}`
+/** What tells who it is, for counting: signers that share any of these are one person. */
+export function marksOf(signer: Signer): readonly string[] {
+  if (signer.kind === 'key') return [`key ${signer.spkiSha256}`]
+  if (signer.kind === 'keyless') return [`keyless ${signer.issuer} ${signer.identity}`]
   const names = signer.identities.length === 0 ? [signer.subject] : [...signer.identities].sort()
-  return `certificate ${signer.rootSha256} ${names.join(' ')}`
+  return [`key ${signer.spkiSha256}`, `certificate ${signer.rootSha256} ${names.join(' ')}`]
 }
 
 /** For people. */

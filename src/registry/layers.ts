@@ -1,14 +1,8 @@
 // The single owner of a registry's layers as the files of a model: by their digests alone, or streamed through the hashers without unpacking.
 import { ZtError } from '../error.ts'
-import { compareFound, type Comparison } from '../model/compare.ts'
+import { compareFound, unsignedDefaults, type Comparison } from '../model/compare.ts'
 import type { HashedFile, Manifest } from '../model/manifest.ts'
-import {
-  compareNames,
-  DEFAULT_IGNORES,
-  ignoredPath,
-  nameProblem,
-  shownName,
-} from '../model/name.ts'
+import { compareNames, ignoredPath, nameProblem, shownName } from '../model/name.ts'
 import { guessFormat } from '../model/guess.ts'
 import { hashStream } from '../model/stream.ts'
 import { Around } from '../model/tar-around.ts'
@@ -62,6 +56,7 @@ export async function compareStreamed(
 ): Promise<Comparison> {
   refuseUnread(artifact)
   const { hashType, shardSize, allowSymlinks, ignorePaths } = model.serialization
+  const isLeftOut = leftOut(model)
   const common = { hashType, sniff: true, ...(shardSize === undefined ? {} : { shardSize }) }
   const raw = pathsOf(artifact, model)
   const paths = new Map(raw.layers.map(({ path, layer }) => [layer, path]))
@@ -86,6 +81,8 @@ export async function compareStreamed(
       const outcome = await hashTar(packedAsSaid(layer, whole.bytes()), {
         ...common,
         allowSymlinks,
+        defaultIgnores: false,
+        ignorePaths: unsignedDefaults(model),
         reportIgnored: ignorePaths ?? [],
         ...(artifact.kind === 'image' ? { within: MODELCAR, around } : {}),
       })
@@ -238,6 +235,7 @@ function compareHashed(
   )
   const under = (name: string): boolean =>
     left.has(name) || parents(name).some((parent) => left.has(parent))
+  const isLeftOut = leftOut(model)
   const kept = all.filter(({ name }) => !isLeftOut(name))
   const files = kept.filter(({ name }) => !under(name))
   const ignored = [
@@ -255,8 +253,9 @@ function compareHashed(
   )
 }
 
-function isLeftOut(path: string): boolean {
-  return (DEFAULT_IGNORES as readonly string[]).includes(path.split('/', 1)[0] ?? '')
+function leftOut(model: Manifest): (path: string) => boolean {
+  const defaults = new Set(unsignedDefaults(model))
+  return (path) => defaults.has(path.split('/', 1)[0] ?? '')
 }
 
 function parents(name: string): string[] {

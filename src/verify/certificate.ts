@@ -5,6 +5,7 @@ import {
   checkPath,
   parseCertificate,
   parseCertificates,
+  sha256Hex,
   utf8Encode,
   verifiedBy,
 } from '../../attestation/lib/index.ts'
@@ -61,6 +62,7 @@ export async function verifyCertificate(
             kind: 'certificate',
             rootSha256: chain.root.sha256,
             leafSha256: leaf.sha256,
+            spkiSha256: sha256Hex(leaf.spki),
             subject: leaf.subject.text,
             identities,
           },

@@ -34,6 +34,8 @@ export type Signer =
       readonly kind: 'certificate'
       readonly rootSha256: string
       readonly leafSha256: string
+      /** SHA-256 over the DER of the leaf's public key. */
+      readonly spkiSha256: string
       readonly subject: string
       readonly identities: readonly string[]
     }

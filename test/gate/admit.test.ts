@@ -536,6 +536,28 @@ describe('files', () => {
     ])
   })
 
+  it('git files that releases before 1.1.0 signed are compared, on disk and in an archive', async () => {
+    at.write('.gitattributes', '*.bin lfs\n')
+    at.write('.gitignore', 'left out\n')
+    const { manifest } = await signModel(at.model, {
+      signer: signerOf('release'),
+      defaultIgnores: false,
+      ignorePaths: ['.gitignore'],
+    })
+    const evidence = [machine(manifest?.root ?? '').evidence]
+    const tar = join(at.folder, 'model.tar')
+    const both = async (): Promise<string[]> => {
+      copyFileSync(join(at.model, 'model.sig'), `${tar}.sig`)
+      execFileSync('tar', ['-C', at.model, '-cf', tar, '.'])
+      const [disk, archive] = [await at.ask({ evidence }), await at.ask({ evidence, model: tar })]
+      expect(failing(archive)).toEqual(failing(disk))
+      return failing(disk)
+    }
+    expect(await both()).toEqual([])
+    at.write('.gitattributes', '*.bin evil\n')
+    expect(await both()).toEqual(['model.files FILE_CHANGED', 'model.changed FILE_CHANGED'])
+  })
+
   it('with the method shards every file has its format, changed ones included', async () => {
     const { manifest } = await signModel(at.model, { signer: signerOf('release'), shardSize: 16 })
     const evidence = [machine(manifest?.root ?? '').evidence]

@@ -22,6 +22,7 @@ describe('a threshold', () => {
     kind: 'certificate',
     rootSha256: 'a',
     leafSha256: 'b',
+    spkiSha256: `key of ${identities.join()}`,
     subject: 'CN=x',
     identities,
   })
@@ -84,6 +85,30 @@ describe('a threshold', () => {
       })
       expect(asked(signedBy, [...lead, by('team', leaf('ann'))]).decision).toBe('allow')
     }
+  })
+
+  it('counts a key once, bare and in a certificate, and who has it under several names', () => {
+    const { kind, algorithm } = signature().result.authenticated!.signer as {
+      kind: 'key'
+      algorithm: 'ed25519'
+    }
+    const bare: Signer = { kind, algorithm, spkiSha256: 'key of lead' }
+    const source = SOURCE.replace(
+      /^ {2}security: .*$/m,
+      '  lead: {certificate: {roots: {file: ca.pem}, any-identity: true}}\n  security: {certificate: {roots: {file: ca.pem}, identity: ann}}',
+    ).replace('{any-of: [release, security]}', '{any-of: [release, lead, security], threshold: 2}')
+    const known = {
+      ...resolved(),
+      policy: policyOf(source),
+      keys: new Map([['release', 'key of lead']]),
+    }
+    const told = (...signatures: readonly SignatureFact[]): string =>
+      evaluate(known, facts({ signatures })).decision
+    expect(told(by('release', bare), by('lead', leaf('lead')))).toBe('deny')
+    expect(told(by('release', bare), by('security', leaf('ann')))).toBe('allow')
+    // ann has the key of lead as well: three signatures, one person
+    const also = { ...leaf('ann'), spkiSha256: 'key of lead' } as Signer
+    expect(told(by('release', bare), by('lead', also), by('security', leaf('ann')))).toBe('deny')
   })
 
   it('is never reached by more people or more signers than there are of the others', () => {

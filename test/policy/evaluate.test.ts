@@ -344,6 +344,7 @@ describe('signers by certificate and by identity', () => {
     kind: 'certificate',
     rootSha256: 'a',
     leafSha256: 'b',
+    spkiSha256: 'c',
     subject: 'CN=x',
     identities: ['x@acme'],
   } as const

@@ -170,6 +170,33 @@ describe('read in one pass', () => {
     expect(await decide('docker', linked, twins)).toEqual(['streamed'])
   })
 
+  it('a model whose own .gitattributes is signed, as releases before 1.1.0 did', async () => {
+    const signed = await shelf.model(
+      { 'config.json': '{}', '.gitattributes': '*.bin lfs' },
+      { defaultIgnores: false },
+    )
+    const files = (text: string): Entry[] => [
+      ['config.json', '{}'],
+      ['.gitattributes', text],
+      ['.gitignore', 'left out'],
+    ]
+    const packed = async (text: string): Promise<Layer[]> => [
+      { type: `${KIT}.model.v1.tar`, bytes: await tar(files(text)) },
+    ]
+    const raw = (text: string): Layer[] =>
+      files(text).map((entry) => ({
+        type: 'application/vnd.cncf.model.weight.v1.raw',
+        bytes: new TextEncoder().encode((entry as readonly string[])[1]),
+        annotations: { 'org.cncf.model.filepath': nameOf(entry) },
+      }))
+    expect(await decide('kit', await packed('*.bin lfs'), signed)).toEqual(['streamed'])
+    expect(await decide('kit', await packed('*.bin evil'), signed)).toEqual([
+      'model.changed FILE_CHANGED',
+    ])
+    expect(await decide('pack', raw('*.bin lfs'), signed)).toEqual(['raw-bijection'])
+    expect(await decide('pack', raw('*.bin evil'), signed)).toEqual(['model.changed FILE_CHANGED'])
+  })
+
   it('Ollama: a file by its role, and a lone GGUF by its bytes alone', async () => {
     const text = (content: string): Uint8Array => new TextEncoder().encode(content)
     const layer = (role: string, content: string): Layer => ({

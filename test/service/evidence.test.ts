@@ -58,7 +58,7 @@ async function prove(model: string, root?: string): Promise<{ referrer: string; 
   const repository = at.repository(where)
   const [signature] = await fetchBundles(repository, digest)
   const { payload } = decodeBundle(signature?.bytes ?? new Uint8Array()).envelope
-  const own = decodeManifest(decodeStatement(payload), false).manifest.root
+  const own = decodeManifest(decodeStatement(payload)).manifest?.root ?? ''
   const { bytes } = machine(simulated.binding(NONCE, root ?? own), NONCE)
   const subject = { mediaType: IMAGE_MANIFEST, digest, size: 1 }
   const mediaType = EVIDENCE_TYPE
