@@ -64,5 +64,5 @@ export {
 } from './snp/index.ts'
 export { parseQuote } from './tdx/index.ts'
 export { fetchSnpEndorsements } from './snp/index.ts'
-export { measureSnp, VCPU_TYPES, vcpuSignature } from './snp/index.ts'
+export { measureSnp, VCPU_TYPES, vcpuSignature, VMMS } from './snp/index.ts'
 export type { LaunchRequest, Vmm } from './snp/index.ts'

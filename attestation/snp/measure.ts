@@ -5,8 +5,12 @@ import { concatBytes, hexToBytes, sha256, utf8Encode } from '../lib/bytes.ts'
 import { PAGE, guid, parseOvmf } from './ovmf.ts'
 import type { OvmfImage, OvmfSection } from './ovmf.ts'
 
-/** Which hypervisor starts the guest: they set the first registers differently. Others are not known here, and are not guessed. */
-export type Vmm = 'qemu' | 'ec2'
+/**
+ * Which hypervisor starts the guest: they set the first registers differently. `qemu` is QEMU on the KVM of Linux 6.10 and later, which writes the floating point control
+ * registers too (KVM_SEV_INIT2); `qemu-legacy` is QEMU on the SNP host kernels that AMD published before that. Others are not known here, and are not guessed.
+ */
+export const VMMS = ['qemu', 'qemu-legacy', 'ec2'] as const
+export type Vmm = (typeof VMMS)[number]
 
 export interface LaunchRequest {
   /** The OVMF image. */
@@ -46,6 +50,7 @@ export const VCPU_TYPES: Readonly<Record<string, number>> = {
   'EPYC-Rome': vcpuSignature(23, 49, 0),
   'EPYC-Milan': vcpuSignature(25, 1, 1),
   'EPYC-Genoa': vcpuSignature(25, 17, 0),
+  'EPYC-Turin': vcpuSignature(26, 0, 0),
 }
 
 /** Page types of PAGE_INFO. */
@@ -123,7 +128,7 @@ function measureFirmware({ bytes, gpa }: OvmfImage): Uint8Array {
 
 /** EC2 adds the CPUID page last. */
 function inOrder(sections: readonly OvmfSection[], vmm: Vmm): readonly OvmfSection[] {
-  if (vmm === 'qemu') return sections
+  if (vmm !== 'ec2') return sections
   const isCpuid = ({ kind }: OvmfSection): boolean => kind === 'cpuid'
   return [...sections.filter((section) => !isCpuid(section)), ...sections.filter(isCpuid)]
 }
@@ -178,8 +183,10 @@ function hashPage(
 }
 
 /** Access rights of the segments that hypervisors set differently. */
+const QEMU = { firstCs: 0x9b, cs: 0x9b, ss: 0x93, tr: 0x8b }
 const RIGHTS = {
-  qemu: { firstCs: 0x9b, cs: 0x9b, ss: 0x93, tr: 0x8b },
+  qemu: QEMU,
+  'qemu-legacy': QEMU,
   ec2: { firstCs: 0x9a, cs: 0x9b, ss: 0x92, tr: 0x83 },
 } as const
 
@@ -218,5 +225,9 @@ function vmsa(
   register(0x310, vmm === 'ec2' ? 0 : signature) // RDX
   register(0x3b0, guestFeatures) // SEV_FEATURES
   register(0x3e8, 0x1) // XCR0
+  if (vmm === 'qemu') {
+    page.writeUInt32LE(0x1f80, 0x408) // MXCSR
+    page.writeUInt16LE(0x37f, 0x410) // x87 FCW
+  }
   return page
 }

@@ -1,6 +1,6 @@
 // The single owner of `zt4ai attest measure`: reference values computed from what will be launched, without hardware.
 import { Command, Option } from 'commander'
-import { measureSnp, VCPU_TYPES } from '../../attestation/index.ts'
+import { measureSnp, VCPU_TYPES, VMMS, type Vmm } from '../../attestation/index.ts'
 import { bytesToHex, sha256 } from '../../attestation/lib/index.ts'
 import { ZtError } from '../error.ts'
 import { readBytes, readCount } from './options.ts'
@@ -12,7 +12,7 @@ interface Options {
   readonly cmdline?: string
   readonly vcpus: number
   readonly vcpuType?: string
-  readonly vmm: 'qemu' | 'ec2'
+  readonly vmm: Vmm
   readonly guestFeatures?: string
 }
 
@@ -21,6 +21,7 @@ const MAX_IMAGE = 1 << 30
 
 const HELP = `
 The 48 bytes are what the firmware will put into MEASUREMENT, for a policy's \`measurements:\`. Other hypervisors set registers differently and are not guessed.
+\`qemu\` is QEMU on Linux 6.10 or newer; \`qemu-legacy\` is QEMU on the SNP host kernels that AMD published before, which left the floating point registers at zero.
 
 Examples:
   $ zt4ai attest measure snp --firmware OVMF.fd --vcpus 4 --vcpu-type EPYC-Genoa
@@ -44,9 +45,7 @@ export function measureCommand(): Command {
             Object.keys(VCPU_TYPES),
           ),
         )
-        .addOption(
-          new Option('--vmm <name>', 'hypervisor').choices(['qemu', 'ec2']).default('qemu'),
-        )
+        .addOption(new Option('--vmm <name>', 'hypervisor').choices(VMMS).default('qemu'))
         .option('--kernel <file>', 'kernel of a direct boot')
         .option('--initrd <file>', 'with --kernel: the initrd')
         .option('--cmdline <text>', 'with --kernel: the command line')
@@ -60,7 +59,7 @@ function run(options: Options): void {
   const { vmm, vcpus, vcpuType, kernel, initrd, cmdline } = options
   if (kernel === undefined && (initrd !== undefined || cmdline !== undefined))
     throw new ZtError('USAGE', '--initrd and --cmdline go with --kernel')
-  if (vmm === 'qemu' && vcpuType === undefined)
+  if (vmm !== 'ec2' && vcpuType === undefined)
     throw new ZtError('USAGE', '--vcpu-type says which processor QEMU shows the guest')
   const features = options.guestFeatures
   if (features !== undefined && !/^0x[0-9a-fA-F]{1,16}$/.test(features))

@@ -28,14 +28,14 @@ const SECTIONS = [
 ]
 
 /** An image of one page that ends as OVMF does. */
-function image(sections = SECTIONS, more: Uint8Array[] = []): Uint8Array {
+function image(sections = SECTIONS, more: Uint8Array[] = [], hashes = 0x80fc00): Uint8Array {
   const metadata = concatBytes(
     new TextEncoder().encode('ASEV'),
     numbers(16 + sections.length * 12, 1, sections.length, ...sections.flat()),
   )
   const entries = concatBytes(
     ...more,
-    entry('7255371f-3a3b-4b04-927b-1da6efa8d454', numbers(0x80fc00, 0x400)),
+    entry('7255371f-3a3b-4b04-927b-1da6efa8d454', numbers(hashes, 0x400)),
     entry('00f771de-1a7e-4fcb-890e-68c77e2fb44e', numbers(0x80b004)),
     entry('dc886566-984a-4798-a75e-5585a7bf67cc', numbers(1024)),
   )
@@ -58,14 +58,73 @@ const OTHER = hexToBytes(
   'cab7e085874b3acfdbe2d96dcaa3125111f00c35c6fc9708464c2ae74bfdb048a198cb9a9ccae0b3e5e1a33f5f249819',
 )
 const EPYC = VCPU_TYPES['EPYC']!
-const plain: LaunchRequest = { firmware: image(), vcpus: 1, vcpuSignature: EPYC, vmm: 'qemu' }
+const plain: LaunchRequest = {
+  firmware: image(),
+  vcpus: 1,
+  vcpuSignature: EPYC,
+  vmm: 'qemu-legacy',
+}
 const whole: LaunchRequest = { ...plain, kernel: { sha256: EMPTY } }
 const withoutKernel: LaunchRequest = { ...plain, firmwareDigest: DIGEST }
 const base: LaunchRequest = { ...whole, firmwareDigest: DIGEST }
 const CONSOLE = { sha256: EMPTY, cmdline: 'console=ttyS0 loglevel=7' }
 
+/** The firmware of the later vectors has a page for an SVSM's calling area before that of the hashes. */
+const LATER = [
+  ...SECTIONS.slice(0, 4),
+  [0x80f000, 0x1000, 4],
+  [0x810000, 0x1000, 0x10],
+  [0x811000, 0xf000, 1],
+]
+const newerWithoutKernel: LaunchRequest = {
+  firmware: image(LATER, [], 0x810c00),
+  firmwareDigest: hexToBytes(
+    '086e2e9149ebf45abdc3445fba5b2da8270bdbb04094d7a2c37faaa4b24af3aa16aff8c374c2a55c467a50da6d466b74',
+  ),
+  vcpus: 1,
+  vcpuSignature: EPYC,
+  vmm: 'qemu',
+}
+const newer: LaunchRequest = { ...newerWithoutKernel, kernel: { sha256: EMPTY } }
+
 describe('measureSnp', () => {
   // published by the tests of virtee/sev (measurement) and sev-snp-measure: all for EPYC-v4, kernel and initrd empty
+  const NEW: [string, LaunchRequest, string][] = [
+    [
+      'one vcpu',
+      newer,
+      'ddc5224521617a536ee7ce9dd6224d1b58a8d4fda1c741f3ac99fc4bfa04ba6e9fc98646d4a07a9079397fa3852819b5',
+    ],
+    [
+      'guest features 0x21',
+      { ...newer, guestFeatures: 0x21n },
+      '329c8ce0972ae52343b64d34a434a86f245dfd74f5ed7aae15d22efc78fb9683632b9b50e4e1d7fa41179ef98a7ef198',
+    ],
+    [
+      'a command line',
+      { ...newer, kernel: CONSOLE },
+      '6d287813eb5222d770f75005c664e34c204f385ce832cc2ce7d0d6f354454362f390ef83a92046c042e706363b4b08fa',
+    ],
+    [
+      'no kernel',
+      newerWithoutKernel,
+      '19358ba9a7615534a9a1e2f0dfc29384dcd4dcb7062ff9c6013b26869a5fc6ecabe033c48dd6f6db5d6d76e7c5df632d',
+    ],
+    [
+      'four vcpus',
+      { ...newer, vcpus: 4 },
+      '5061fffb019493a903613d56d54b94912a1a2f9e4502385f5c194616753720a92441310ba6c4933de877c36e23046ad5',
+    ],
+    [
+      'EC2',
+      { ...newer, vmm: 'ec2' },
+      '7d3756157c805bf6adf617064c8552e8c1688fa1c8756f11cbf56ba5d25c9270fb69c0505c1cbe1c5c66c0e34c6ed3be',
+    ],
+  ]
+  it.each(NEW)('on Linux 6.10 and later: %s', (_, request, expected) => {
+    expect(bytesToHex(measureSnp(request))).toBe(expected)
+  })
+
   const VECTORS: [string, LaunchRequest, string][] = [
     [
       'another firmware',
@@ -132,6 +191,7 @@ describe('measureSnp', () => {
       { vcpus: 2 },
       { vcpuSignature: VCPU_TYPES['EPYC-Milan']! },
       { vmm: 'ec2' },
+      { vmm: 'qemu' },
     ]
     const results = changed.map((change) => bytesToHex(measureSnp({ ...whole, ...change })))
     expect(new Set(results).size).toBe(changed.length)
