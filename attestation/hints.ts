@@ -59,7 +59,8 @@ export const HINTS: Readonly<Partial<Record<Code, string>>> = {
   MODEL_BINDING:
     'ask the machine again, with the report data that `zt4ai binding` prints for this model',
   COLLATERAL_MISSING: 'give the collateral of the platform as endorsements, or fetch it',
-  COLLATERAL_SIGNATURE: 'fetch the collateral from Intel or its cache again',
+  COLLATERAL_SIGNATURE:
+    'fetch the collateral from Intel or its cache again, and keep its JSON byte for byte: formatted anew, it no longer verifies',
   COLLATERAL_EXPIRED: 'fetch the current collateral from Intel or its cache',
   COLLATERAL_NOT_YET_VALID: CLOCK,
   COLLATERAL_MISMATCH:

@@ -51,7 +51,11 @@ export function parsePemBlocks(text: string, options: PemOptions = {}): readonly
         label = begin[1]
         body = []
       } else if (line !== '' && (!preamble || line.includes('-----'))) {
-        invalid('text outside of a block', index + 1)
+        const boundary = line.includes('-----')
+        invalid(
+          boundary ? 'a boundary that is not alone on its line' : 'text outside of a block',
+          index + 1,
+        )
       }
     } else if (line === `-----END ${label}-----`) {
       blocks.push({ label, bytes: decodeBody(body, index + 1) })

@@ -555,6 +555,7 @@ describe.runIf(haveShared)('readEndorsements', () => {
     expect(count(vcek.trimEnd() + chain)).toBe(4)
     expect(count(`subject=CN = SEV-VCEK\n${vcek}  \n\0`)).toBe(1)
     expect(() => count(`${vcek}${vcek.replace(/^/gm, '  ')}`)).toThrow(coded('FORMAT_INVALID'))
+    expect(() => count(vcek.replace(/\n/g, ' \n'))).toThrow(/line 1: a boundary that is not alone/)
     expect(() => count('AAAA')).toThrow(coded('FORMAT_UNKNOWN'))
   })
 
