@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url'
 const MIB = 1024 * 1024
 const SIZE = Number(process.argv.find((word) => /^\d+$/.test(word)) ?? 2048) * MIB
 const FILES = 8
-const RUNS = 3
+const RUNS = 5
 const SHARD = 16 * MIB
 const DIST = fileURLToPath(new URL('../../dist/src/', import.meta.url))
 const CLI = join(DIST, 'cli/main.js')
