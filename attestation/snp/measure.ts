@@ -7,9 +7,10 @@ import type { OvmfImage, OvmfSection } from './ovmf.ts'
 
 /**
  * Which hypervisor starts the guest: they set the first registers differently. `qemu` is QEMU on the KVM of Linux 6.10 and later, which writes the floating point control
- * registers too (KVM_SEV_INIT2); `qemu-legacy` is QEMU on the SNP host kernels that AMD published before that. Others are not known here, and are not guessed.
+ * registers too (KVM_SEV_INIT2); `qemu-legacy` is QEMU on the SNP host kernels that AMD published before that; `ec2` and `gce` are the clouds' own, `ec2-legacy` is EC2 as it
+ * was before 2026 (it cleared RDX). Others are not known here, and are not guessed.
  */
-export const VMMS = ['qemu', 'qemu-legacy', 'ec2'] as const
+export const VMMS = ['qemu', 'qemu-legacy', 'ec2', 'ec2-legacy', 'gce'] as const
 export type Vmm = (typeof VMMS)[number]
 
 export interface LaunchRequest {
@@ -18,7 +19,7 @@ export interface LaunchRequest {
   /** The launch digest after the image's pages alone (48 bytes), where that is known; then only the image's last pages are needed. */
   readonly firmwareDigest?: Uint8Array
   readonly vcpus: number
-  /** CPUID leaf 1, EAX, of the virtual processor (`vcpuSignature`, `VCPU_TYPES`). EC2 does not use it. */
+  /** CPUID leaf 1, EAX, of the virtual processor (`vcpuSignature`, `VCPU_TYPES`). The clouds do not show it. */
   readonly vcpuSignature: number
   readonly vmm: Vmm
   /** SEV_FEATURES. 1 (SNP active) unless told; a host that swaps debug registers has 0x21. */
@@ -57,6 +58,7 @@ export const VCPU_TYPES: Readonly<Record<string, number>> = {
 const NORMAL = 1
 const VMSA = 2
 const ZERO = 3
+const UNMEASURED = 4
 const SECRETS = 5
 const CPUID = 6
 
@@ -102,7 +104,7 @@ export function measureSnp(request: LaunchRequest): Uint8Array {
     })
   }
   for (const section of inOrder(image.sections, request.vmm)) {
-    digest = measureSection(digest, section, image, kernel)
+    digest = measureSection(digest, section, image, request)
   }
   const first = sha384(vmsa(RESET_EIP, request))
   digest = extend(digest, VMSA, VMSA_GPA, first)
@@ -128,7 +130,7 @@ function measureFirmware({ bytes, gpa }: OvmfImage): Uint8Array {
 
 /** EC2 adds the CPUID page last. */
 function inOrder(sections: readonly OvmfSection[], vmm: Vmm): readonly OvmfSection[] {
-  if (vmm !== 'ec2') return sections
+  if (vmm !== 'ec2' && vmm !== 'ec2-legacy') return sections
   const isCpuid = ({ kind }: OvmfSection): boolean => kind === 'cpuid'
   return [...sections.filter((section) => !isCpuid(section)), ...sections.filter(isCpuid)]
 }
@@ -137,7 +139,7 @@ function measureSection(
   digest: Uint8Array,
   { kind, gpa, size }: OvmfSection,
   image: OvmfImage,
-  kernel: LaunchRequest['kernel'],
+  { kernel, vmm }: LaunchRequest,
 ): Uint8Array {
   const address = BigInt(gpa)
   if (kind === 'secrets') return extend(digest, SECRETS, address, NO_CONTENT)
@@ -145,9 +147,11 @@ function measureSection(
   if (kind === 'kernel-hashes' && kernel !== undefined) {
     return extend(digest, NORMAL, address, sha384(hashPage(gpa, image.hashTable, kernel)))
   }
+  // Google's hypervisor leaves the content of plain memory out; that there is such a page is measured.
+  const type = kind === 'memory' && vmm === 'gce' ? UNMEASURED : ZERO
   let result = digest
   for (let at = 0; at < size; at += PAGE) {
-    result = extend(result, ZERO, BigInt(gpa + at), NO_CONTENT)
+    result = extend(result, type, BigInt(gpa + at), NO_CONTENT)
   }
   return result
 }
@@ -182,12 +186,24 @@ function hashPage(
   return page
 }
 
-/** Access rights of the segments that hypervisors set differently. */
-const QEMU = { firstCs: 0x9b, cs: 0x9b, ss: 0x93, tr: 0x8b }
-const RIGHTS = {
+/** What hypervisors set differently: access rights of segments, the page attribute table, RDX (null: the processor's signature), MXCSR and the x87 control word. */
+const RESET_PAT = 0x7040600070406n
+const QEMU = {
+  firstCs: 0x9b,
+  ss: 0x93,
+  tr: 0x8b,
+  pat: RESET_PAT,
+  rdx: null,
+  mxcsr: 0x1f80,
+  fcw: 0x37f,
+}
+const EC2 = { firstCs: 0x9a, ss: 0x92, tr: 0x83, pat: RESET_PAT, rdx: 0x600, mxcsr: 0, fcw: 0 }
+const REGISTERS = {
   qemu: QEMU,
-  'qemu-legacy': QEMU,
-  ec2: { firstCs: 0x9a, cs: 0x9b, ss: 0x92, tr: 0x83 },
+  'qemu-legacy': { ...QEMU, mxcsr: 0, fcw: 0 },
+  ec2: EC2,
+  'ec2-legacy': { ...EC2, rdx: 0 },
+  gce: { ...QEMU, pat: 0x70106n, rdx: 0x600, mxcsr: 0, fcw: 0 },
 } as const
 
 /** A processor's registers when it starts (AMD APM volume 2, table B-4; the values after reset, and what KVM adds to them). */
@@ -205,15 +221,15 @@ function vmsa(
   const register = (at: number, value: number | bigint): void => {
     page.writeBigUInt64LE(BigInt(value), at)
   }
-  const rights = RIGHTS[vmm]
+  const { firstCs, ss, tr, pat, rdx, mxcsr, fcw } = REGISTERS[vmm]
   segment(0x00, 0, 0x93) // ES
-  segment(0x10, 0xf000, eip === RESET_EIP ? rights.firstCs : rights.cs, eip - (eip % 0x10000)) // CS
-  segment(0x20, 0, rights.ss) // SS
+  segment(0x10, 0xf000, eip === RESET_EIP ? firstCs : 0x9b, eip - (eip % 0x10000)) // CS
+  segment(0x20, 0, ss) // SS
   for (const at of [0x30, 0x40, 0x50]) segment(at, 0, 0x93) // DS, FS, GS
   segment(0x60, 0, 0) // GDTR
   segment(0x70, 0, 0x82) // LDTR
   segment(0x80, 0, 0) // IDTR
-  segment(0x90, 0, rights.tr) // TR
+  segment(0x90, 0, tr) // TR
   register(0x0d0, 0x1000) // EFER: SVME
   register(0x148, 0x40) // CR4: MCE
   register(0x158, 0x10) // CR0: ET
@@ -221,13 +237,11 @@ function vmsa(
   register(0x168, 0xffff0ff0) // DR6
   register(0x170, 0x2) // RFLAGS
   register(0x178, eip % 0x10000) // RIP
-  register(0x268, 0x7040600070406n) // G_PAT
-  register(0x310, vmm === 'ec2' ? 0 : signature) // RDX
+  register(0x268, pat) // G_PAT
+  register(0x310, rdx ?? signature) // RDX
   register(0x3b0, guestFeatures) // SEV_FEATURES
   register(0x3e8, 0x1) // XCR0
-  if (vmm === 'qemu') {
-    page.writeUInt32LE(0x1f80, 0x408) // MXCSR
-    page.writeUInt16LE(0x37f, 0x410) // x87 FCW
-  }
+  page.writeUInt32LE(mxcsr, 0x408) // MXCSR
+  page.writeUInt16LE(fcw, 0x410) // x87 FCW
   return page
 }

@@ -18,16 +18,16 @@ const HASH_TABLE = guid('7255371f-3a3b-4b04-927b-1da6efa8d454')
 const RESET_BLOCK = guid('00f771de-1a7e-4fcb-890e-68c77e2fb44e')
 
 const KINDS = new Map([
-  [1, 'zero'],
+  [1, 'memory'],
   [2, 'secrets'],
   [3, 'cpuid'],
-  [4, 'zero'], // SVSM calling area: a zero page where there is no SVSM
+  [4, 'calling-area'], // of an SVSM: a zero page where there is none
   [0x10, 'kernel-hashes'],
 ] as const)
 
 /** A region that the hypervisor fills before the first instruction, in the order of the image. */
 export interface OvmfSection {
-  readonly kind: 'zero' | 'secrets' | 'cpuid' | 'kernel-hashes'
+  readonly kind: 'memory' | 'secrets' | 'cpuid' | 'calling-area' | 'kernel-hashes'
   readonly gpa: number
   readonly size: number
 }
@@ -120,7 +120,7 @@ function metadata(bytes: Uint8Array, offset: number): readonly OvmfSection[] {
     const code = reader.u32()
     const kind = KINDS.get(code as 1)
     if (kind === undefined) invalid(`a section of unknown kind ${code}`)
-    const single = kind !== 'zero'
+    const single = kind !== 'memory' && kind !== 'calling-area'
     if (gpa % PAGE !== 0 || length % PAGE !== 0 || length > MAX_SECTION)
       invalid('a section’s range')
     if (single && length !== PAGE) invalid(`a section of kind ${kind} that is not one page`)

@@ -22,11 +22,13 @@ const MAX_IMAGE = 1 << 30
 const HELP = `
 The 48 bytes are what the firmware will put into MEASUREMENT, for a policy's \`measurements:\`. Other hypervisors set registers differently and are not guessed.
 \`qemu\` is QEMU on Linux 6.10 or newer; \`qemu-legacy\` is QEMU on the SNP host kernels that AMD published before, which left the floating point registers at zero.
+\`ec2\` is EC2 as it is now; \`ec2-legacy\` as it was before 2026. \`gce\` is Google Compute Engine.
 
 Examples:
   $ zt4ai attest measure snp --firmware OVMF.fd --vcpus 4 --vcpu-type EPYC-Genoa
   $ zt4ai attest measure snp --firmware OVMF.amdsev.fd --kernel vmlinuz --initrd initrd.img \\
       --cmdline 'console=ttyS0' --vcpus 4 --vcpu-type EPYC-Milan
+  $ zt4ai attest measure snp --firmware ovmf_img.fd --vmm ec2 --vcpus 4
 `
 
 /** The command. */
@@ -59,7 +61,7 @@ function run(options: Options): void {
   const { vmm, vcpus, vcpuType, kernel, initrd, cmdline } = options
   if (kernel === undefined && (initrd !== undefined || cmdline !== undefined))
     throw new ZtError('USAGE', '--initrd and --cmdline go with --kernel')
-  if (vmm !== 'ec2' && vcpuType === undefined)
+  if (vmm.startsWith('qemu') && vcpuType === undefined)
     throw new ZtError('USAGE', '--vcpu-type says which processor QEMU shows the guest')
   const features = options.guestFeatures
   if (features !== undefined && !/^0x[0-9a-fA-F]{1,16}$/.test(features))
