@@ -1,10 +1,10 @@
 // The single owner of the registries that one suite of tests runs against: the double in this process, and Debian's docker-registry where it is installed.
 import { spawn, spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
+import { freePort } from '../fakes/port.ts'
 import { startRegistry, type RegistrySwitches } from '../fakes/registry.ts'
 
 export interface Backend {
@@ -63,7 +63,7 @@ http: {addr: '${host}'}
       () => false,
     )
     if (up) break
-    if (attempt > 100) throw new Error('docker-registry does not start')
+    if (attempt > 600) throw new Error('docker-registry does not start')
     await pause(50)
   }
   return {
@@ -74,12 +74,4 @@ http: {addr: '${host}'}
       rmSync(folder, { recursive: true, force: true })
     },
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
 }

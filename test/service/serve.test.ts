@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs'
 import * as http from 'node:http'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { freePort } from '../fakes/port.ts'
 import { imageVolume, pod, reviewOf } from './fixtures.ts'
 import { ask, certificate, stranger, world, type World } from './world.ts'
 
@@ -157,17 +158,3 @@ describe('zt4ai serve', () => {
     expect(failed).toContain(`zt4ai: ${code}: `)
   })
 })
-
-/** A free port that the kernel gives to nobody who does not ask for it, so that it is still free after a restart. */
-async function freePort(): Promise<number> {
-  for (let port = 20_000 + (process.pid % 5_000); ; port += 1) {
-    const server = http.createServer()
-    const free = await new Promise<boolean>((resolve) => {
-      server.once('error', () => resolve(false))
-      server.listen(port, '127.0.0.1', () => resolve(true))
-    })
-    if (!free) continue
-    await new Promise((resolve) => server.close(resolve))
-    return port
-  }
-}
