@@ -1,5 +1,5 @@
 // The single owner of the call into the sigstore library: what it is given, what is set right around it, and what its refusals mean.
-import { bytesToBase64, equalBytes, sha256 } from '../../attestation/lib/index.ts'
+import { bytesToBase64, concatBytes, equalBytes, sha256 } from '../../attestation/lib/index.ts'
 import { MEDIA_TYPE } from '../bundle/bundle.ts'
 import type { Bundle } from '../bundle/bundle.ts'
 import { pae } from '../bundle/dsse.ts'
@@ -42,6 +42,7 @@ export function verifyWithLibrary(
         },
       }),
     )
+    keepBytes(entity, root)
     useOurTimes(entity, timestamps)
     useBothDigests(entity, pae(payloadType, payload))
     if (
@@ -61,6 +62,43 @@ export function verifyWithLibrary(
   } catch (error) {
     return explain(error)
   }
+}
+
+interface Parsed {
+  readonly tag: { isOctetString(): boolean }
+  readonly subs: Parsed[]
+  readonly value: Uint8Array
+  toDER(): Uint8Array
+}
+
+/**
+ * The library takes the bytes of an OCTET STRING for ASN.1 where they happen to look like it, and what it then verifies is what it wrote anew of them: of random
+ * key identifiers and digests one in some thousands comes out changed. Where that is so, the bytes stay as they are.
+ */
+function keepBytes({ key, timestamps }: SignedEntity, root: TrustMaterial): void {
+  const authorities = [...root.certificateAuthorities, ...root.timestampAuthorities]
+  const certificates = authorities.flatMap(({ certChain }) => certChain)
+  for (const certificate of certificates) keepOctets(certificate.root)
+  if (key.$case === 'certificate') {
+    const leaf = key.certificate
+    keepOctets(leaf.root)
+    // It verifies the proof of transparency over a copy, which it reads anew.
+    const clone = leaf.clone.bind(leaf)
+    leaf.clone = () => {
+      const copy = clone()
+      keepOctets(copy.root)
+      return copy
+    }
+  }
+  for (const entry of timestamps)
+    if (entry.$case === 'timestamp-authority') keepOctets(entry.timestamp.root)
+}
+
+function keepOctets(node: Parsed): void {
+  for (const sub of node.subs) keepOctets(sub)
+  if (node.subs.length === 0 || !node.tag.isOctetString()) return
+  const written = concatBytes(...node.subs.map((sub) => sub.toDER()))
+  if (!equalBytes(written, node.value)) node.subs.length = 0
 }
 
 /** The library reads times with exactly three fraction digits, and cuts them off; a DER time has none, or as many as it needs. */

@@ -180,6 +180,21 @@ describe('a keyless signature', () => {
   })
 })
 
+it('accepts a certificate with bytes that look like ASN.1 and are none', async () => {
+  // These are C2 81 01 41: a tag, and a length that DER would write as 01. A key identifier holds such bytes by chance.
+  const look = { oid: '1.3.6.1.4.1.57264.1.99', value: '\u0081\u0001A', legacy: true }
+  const made = await make(fake, {
+    extensions: [
+      { oid: ISSUER_V1, value: FAKE_ISSUER, legacy: true },
+      { oid: ISSUER_V2, value: FAKE_ISSUER },
+      look,
+    ],
+  })
+  const { checks, signer } = await verify(fake, await bundleV1(fake, made))
+  expect(checks.filter(({ status }) => status === 'fail')).toEqual([])
+  expect(signer).not.toBeNull()
+})
+
 describe('identity and issuer are compared exactly', () => {
   const escaped = FAKE_SUBJECT.replace(/[.*+?^${}()|[\]\\/]/g, '\\$&')
   it.each([
