@@ -271,8 +271,9 @@ describe('bodies', () => {
       headers: { 'content-type': 'application/json', 'content-length': body.length },
     })
     slow.write(body.slice(0, 190_000))
-    await new Promise((resolve) => setTimeout(resolve, 100))
-    expect((await at.ask(`${listening.url}/echo`, { body })).status).toBe(503)
+    await expect
+      .poll(async () => (await at.ask(`${listening.url}/echo`, { body })).status)
+      .toBe(503)
     slow.on('error', () => undefined)
     slow.destroy()
     await expect
