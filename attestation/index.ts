@@ -12,6 +12,7 @@ export type {
   Platform,
   TrustworthinessVector,
 } from './result.ts'
+export { UNAUTHENTICATED } from './result.ts'
 export { attest } from './attest.ts'
 export type { AttestationPolicy, AttestOptions } from './attest.ts'
 export type { Authenticated } from './authenticated.ts'

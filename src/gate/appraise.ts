@@ -5,6 +5,7 @@ import {
   modelBinding,
   readEndorsements,
   readEvidence,
+  UNAUTHENTICATED,
   type AttestationResult,
   type AttestOptions,
   type Endorsements,
@@ -187,20 +188,8 @@ function unreadable(
         ...(error.hint === undefined ? {} : { hint: error.hint }),
       },
     ],
-    vector: NOTHING_PROVED,
+    vector: UNAUTHENTICATED,
     inputs: [{ name, sha256: sha256Hex(bytes) }],
   }
   return { machine, result, binding: null }
-}
-
-/** AR4SI §2.3.2: 99 is "cryptographic validation failed". */
-const NOTHING_PROVED: AttestationResult['vector'] = {
-  'instance-identity': 99,
-  configuration: 99,
-  executables: 99,
-  'file-system': 99,
-  hardware: 99,
-  'runtime-opaque': 99,
-  'storage-opaque': 99,
-  'sourced-data': 99,
 }
